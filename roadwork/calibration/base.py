@@ -1,0 +1,116 @@
+"""What every calibrator shares: the contract of the arrays, the stable softmax, the base model.
+
+Shapes: ``logits`` are (N, K) and ``labels`` are (N,) with values 0..K-1; K is 2 or more. Class 1 is
+the positive one ("roadwork") when K is 2. Everything here needs numpy and pydantic only, because
+calibrators are applied in serving.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict
+
+from roadwork.errors import DataError
+
+__all__ = [
+    "Calibrator",
+    "FloatArray",
+    "IntArray",
+    "check_labels",
+    "check_matrix",
+    "check_probabilities",
+    "log_softmax",
+    "softmax",
+]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# A softmax in half precision leaves row sums about 1e-3 off; anything worse is not a distribution.
+ROW_SUM_TOLERANCE = 2e-3
+
+
+class Calibrator(BaseModel, ABC):
+    """A fitted map from logits to probabilities; frozen, and exact through JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @abstractmethod
+    def transform(self, logits: ArrayLike) -> FloatArray:
+        """Turn logits (N, K) into calibrated probabilities (N, K), float64, rows summing to 1."""
+
+
+def check_matrix(values: ArrayLike, name: str) -> FloatArray:
+    """Return ``values`` as a float64 (N, K) array, K >= 2; N may be 0.
+
+    Raises:
+        DataError: wrong number of axes, fewer than two columns, or a value that is not finite.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] < 2:
+        raise DataError(
+            f"{name} must have shape (N, K) with K >= 2, but have shape {array.shape}; "
+            "give one column per class."
+        )
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise DataError(
+            f"{name} are not finite in {int((~finite).sum())} of {len(array)} rows, first in row "
+            f"{row}; look for a diverged model or an overflow in half precision."
+        )
+    return array
+
+
+def check_probabilities(values: ArrayLike, name: str = "probabilities") -> FloatArray:
+    """Return ``values`` as float64 (N, K) probabilities.
+
+    Raises:
+        DataError: as ``check_matrix``; or a value outside [0, 1], or a row that does not sum to 1.
+    """
+    array = check_matrix(values, name)
+    wrong = ((array < 0.0) | (array > 1.0)).any(axis=1)
+    wrong |= np.abs(array.sum(axis=1) - 1.0) > ROW_SUM_TOLERANCE
+    if wrong.any():
+        raise DataError(
+            f"{name} are no distribution in {int(wrong.sum())} of {len(array)} rows, first in row "
+            f"{int(np.argmax(wrong))}; pass the output of a calibrator, not logits."
+        )
+    return array
+
+
+def check_labels(labels: ArrayLike, rows: int, classes: int) -> IntArray:
+    """Return ``labels`` as int64 (N,), with N equal to ``rows`` and at least 1.
+
+    Raises:
+        DataError: no rows, another length, labels that are not integers or not in 0..classes-1.
+    """
+    array = np.asarray(labels)
+    if rows == 0:
+        raise DataError("there are no rows: an empty set can neither be fitted on nor judged.")
+    if array.shape != (rows,):
+        raise DataError(f"labels must have shape ({rows},) like the rows, but have {array.shape}.")
+    if array.dtype.kind not in "iub":
+        raise DataError(f"labels must be integers 0..{classes - 1}, but have type {array.dtype}.")
+    array = array.astype(np.int64)
+    if array.min() < 0 or array.max() >= classes:
+        raise DataError(
+            f"labels must lie in 0..{classes - 1}, but reach from {array.min()} to {array.max()}; "
+            "drop unlabelled rows first."
+        )
+    return array
+
+
+def log_softmax(logits: FloatArray) -> FloatArray:
+    """Logarithm of the softmax over the last axis, stable for logits of any size."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Softmax over the last axis, stable for logits of any size."""
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)

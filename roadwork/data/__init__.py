@@ -1,0 +1,1 @@
+"""Data: sources, manifest, splits, exposure, validation, views and loading."""

@@ -1,0 +1,286 @@
+"""The manifest: one row per photograph, in Arrow; and the data sets of each role cut from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from roadwork.data.exposure import Ids, IdSet, identifiers
+from roadwork.errors import DataError
+
+__all__ = [
+    "SCHEMA",
+    "SLICES",
+    "CalibrationSet",
+    "ConformalSet",
+    "Manifest",
+    "Role",
+    "SampleSet",
+    "SelectSet",
+    "Split",
+    "TestSet",
+    "TrainSet",
+]
+
+SLICES: tuple[str, ...] = (
+    "time_of_day",
+    "weather",
+    "environment",
+    "city",
+    "camera",
+    "works_size",
+)
+"""Columns that describe a photograph; used for slices alone, never as input of a model."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("phash", pa.uint64(), nullable=False),
+        pa.field("group_id", pa.string(), nullable=False),
+        pa.field("drive", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("label", pa.int8(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        *[pa.field(name, pa.string()) for name in SLICES],
+    ]
+)
+"""``sample_id`` is the head of ``sha256``; ``drive`` the group as the source names it;
+``group_id`` the group after near-duplicates were merged; ``file`` the name shown to people."""
+
+QUARANTINE = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+
+
+class Split(StrEnum):
+    """The four roles of data that are kept apart."""
+
+    TRAIN = "train"
+    VAL_SELECT = "val_select"
+    VAL_CALIB = "val_calib"
+    VAL_TEST = "val_test"
+
+
+class Role(StrEnum):
+    """The five sets: VAL_CALIB is cut in two, by group."""
+
+    TRAIN = "train"
+    SELECT = "select"
+    CALIBRATE = "calibrate"
+    CONFORMAL = "conformal"
+    TEST = "test"
+
+    @property
+    def split(self) -> Split:
+        """The split that this set belongs to."""
+        return {
+            Role.TRAIN: Split.TRAIN,
+            Role.SELECT: Split.VAL_SELECT,
+            Role.CALIBRATE: Split.VAL_CALIB,
+            Role.CONFORMAL: Split.VAL_CALIB,
+            Role.TEST: Split.VAL_TEST,
+        }[self]
+
+
+def table_hash(table: pa.Table) -> str:
+    """SHA-256 over the values of a table, independent of chunks and file format versions."""
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        column = json.dumps(table.column(name).to_pylist(), separators=(",", ":"))
+        digest.update(name.encode() + b"\0" + column.encode() + b"\0")
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Every usable photograph, and every one that was set aside, with the reason.
+
+    Attributes:
+        table: rows of :data:`SCHEMA`, sorted by ``file``.
+        quarantine: files that could not be used: file, source, reason, detail.
+        duplicates: exact copies of a row that was kept, in the same columns.
+    """
+
+    table: pa.Table
+    quarantine: pa.Table
+    duplicates: pa.Table
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __post_init__(self) -> None:
+        if self.table.schema != SCHEMA:
+            raise DataError(
+                "the manifest has the wrong columns: expected "
+                f"{', '.join(SCHEMA.names)}; got {', '.join(self.table.schema.names)}"
+            )
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all rows: equal manifests, equal hashes."""
+        parts = (self.table, self.quarantine, self.duplicates)
+        return hashlib.sha256("".join(map(table_hash, parts)).encode()).hexdigest()
+
+    def quarantine_counts(self) -> dict[str, int]:
+        """How many files were set aside, by reason."""
+        return _counts(self.quarantine.column("reason"))
+
+    def save(self, folder: Path) -> None:
+        """Write three Parquet files."""
+        for name in ("table", "quarantine", "duplicates"):
+            pq.write_table(getattr(self, name), folder / f"{name}.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what :meth:`save` wrote."""
+        return cls(
+            *(
+                pq.read_table(folder / f"{name}.parquet")
+                for name in ("table", "quarantine", "duplicates")
+            )
+        )
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Rows of one role. Each role is a type of its own, so that roles cannot be exchanged."""
+
+    table: pa.Table
+    role: ClassVar[Role]
+
+    def __post_init__(self) -> None:
+        if not self.table.num_rows:
+            raise DataError(
+                f"the {self.role} set is empty: there are too few groups for the shares of `split`"
+            )
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class indices, shape (N,)."""
+        return self.table.column("label").to_numpy().astype(np.int64)
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """Group names, shape (N,)."""
+        return np.asarray(self.table.column("group_id").to_pylist())
+
+    @property
+    def uris(self) -> list[str]:
+        """Where the images are."""
+        return self.table.column("uri").to_pylist()
+
+    @property
+    def files(self) -> list[str]:
+        """Names shown to people."""
+        return self.table.column("file").to_pylist()
+
+    def column(self, name: str) -> list[str | None]:
+        """Values of a slice column; None where unknown."""
+        return self.table.column(name).to_pylist()
+
+    @property
+    def sample_ids(self) -> Ids:
+        """64-bit sample identifiers, shape (N,), in row order."""
+        heads = "".join(self.table.column("sample_id").to_pylist())
+        return np.frombuffer(bytes.fromhex(heads), dtype=">u8").astype(np.uint64)
+
+    @property
+    def ids(self) -> IdSet:
+        """Identifiers of all samples and of all groups, merged and as the source names them."""
+        names = set(self.table.column("group_id").to_pylist())
+        names |= set(self.table.column("drive").to_pylist())
+        return IdSet.of(self.sample_ids, identifiers(sorted(names)))
+
+    def name_overlap(self, samples: Ids, groups: Ids) -> tuple[list[str], list[str]]:
+        """Files and group names of the given identifiers."""
+        rows = np.flatnonzero(np.isin(self.sample_ids, samples))
+        files = self.table.column("file")
+        names = set(self.table.column("group_id").to_pylist())
+        names |= set(self.table.column("drive").to_pylist())
+        ordered = sorted(names)
+        hit = np.isin(identifiers(ordered), groups)
+        return (
+            [files[int(row)].as_py() for row in rows],
+            [name for name, is_hit in zip(ordered, hit, strict=True) if is_hit],
+        )
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the role and all rows."""
+        return hashlib.sha256(f"{self.role}:{table_hash(self.table)}".encode()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write one Parquet file that remembers its role."""
+        table = self.table.replace_schema_metadata({"role": str(self.role)})
+        pq.write_table(table, folder / "samples.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: the rows belong to another role.
+        """
+        table = pq.read_table(folder / "samples.parquet")
+        role = (table.schema.metadata or {}).get(b"role", b"").decode()
+        if role != cls.role:
+            raise DataError(f"{folder.name} holds the {role or 'unknown'} set, not {cls.role}")
+        return cls(table.replace_schema_metadata(None))
+
+
+class TrainSet(SampleSet):
+    """TRAIN: weights are fitted here."""
+
+    role = Role.TRAIN
+
+
+class SelectSet(SampleSet):
+    """VAL_SELECT: early stopping and the choice between models."""
+
+    role = Role.SELECT
+
+
+class CalibrationSet(SampleSet):
+    """VAL_CALIB, first part: the calibrator is fitted here."""
+
+    role = Role.CALIBRATE
+
+
+class ConformalSet(SampleSet):
+    """VAL_CALIB, second part: conformal thresholds are fitted here."""
+
+    role = Role.CONFORMAL
+
+
+class TestSet(SampleSet):
+    """VAL_TEST: looked at once, by the final evaluation."""
+
+    __test__ = False  # no test class, whatever pytest thinks of the name
+    role = Role.TEST
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {entry["values"].as_py(): entry["counts"].as_py() for entry in pc.value_counts(column)}

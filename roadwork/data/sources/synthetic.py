@@ -1,0 +1,77 @@
+"""Source: generated street scenes, written once per setting and then read like any folder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from roadwork.data.manifest import SLICES
+from roadwork.data.sources.rows import SourceRow, parse_label
+from roadwork.progress import progress
+from roadwork.settings import SyntheticSource
+
+__all__ = ["Synthetic"]
+
+_SMALL_WORKS = 24  # pixels of a 288-pixel picture: about the height that one global view loses
+
+
+class Synthetic:
+    """Scenes in a folder named after their settings; a half-written folder is never used."""
+
+    def __init__(self, settings: SyntheticSource, seed: int, folder: Path) -> None:
+        """Nothing is written before :meth:`rows` is asked for."""
+        self.settings = settings
+        self.seed = seed
+        self.folder = folder / f"synthetic-{self.fingerprint()[:16]}"
+
+    def fingerprint(self) -> str:
+        """Hash of the settings, the seed and the generator's own code."""
+        digest = hashlib.sha256(f"{self.seed}:{self.settings.model_dump_json()}".encode())
+        for path in sorted((Path(__file__).parents[1] / "scenes").glob("*.py")):
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def rows(self) -> Iterator[SourceRow]:
+        """Write the scenes if they are not there, then give every row of their CSV."""
+        self._write()
+        with (self.folder / "scenes.csv").open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                slices = {name: row.get(name) or None for name in SLICES}
+                slices["works_size"] = _works_size(row)
+                yield SourceRow(
+                    path=(self.folder / row["file"]).resolve(),
+                    file=row["file"],
+                    label=parse_label(row["label"]),
+                    group=row["group_id"],
+                    source=row["source"],
+                    slices=slices,
+                )
+
+    def _write(self) -> None:
+        if (self.folder / "scenes.csv").exists():
+            return
+        from roadwork.data.scenes import SceneSettings, write_scenes
+
+        partial = self.folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        wanted = self.settings
+        scenes = SceneSettings(
+            seed=self.seed,
+            drives=wanted.drives,
+            frames=(wanted.min_frames, wanted.max_frames),
+            faults=wanted.faults,
+            label_noise=wanted.label_noise,
+        )
+        with progress("Drawing scenes") as update:
+            write_scenes(partial, scenes, progress=update)
+        partial.rename(self.folder)
+
+
+def _works_size(row: dict[str, str]) -> str | None:
+    if row["label"] != "1":
+        return None
+    return "small" if float(row.get("works_height") or 0) < _SMALL_WORKS else "large"

@@ -1,0 +1,49 @@
+"""Every environment variable that roadwork reads, in one typed table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["TELEMETRY_OFF", "Environment", "silence_telemetry"]
+
+
+class Environment(BaseSettings):
+    """``ROADWORK_*`` variables; an unset one keeps its default. Secrets are never stored here."""
+
+    model_config = SettingsConfigDict(env_prefix="ROADWORK_", frozen=True, env_ignore_empty=True)
+
+    data: Path | None = Field(None, description="Folder of images for the image_folder source.")
+    runs: Path = Field(Path("runs"), description="Folder that receives all outputs.")
+    mlflow_uri: str | None = Field(
+        None, description="MLflow tracking and registry; default: SQLite in the runs folder."
+    )
+    mlflow_artifacts: str | None = Field(
+        None, description="Where MLflow keeps artifacts; default: the runs folder."
+    )
+    bundle: str = Field(
+        "champion", description="Bundle that the service serves: an alias or a folder."
+    )
+    engine: str = Field("auto", description="Engine that answers: auto, openvino, onnxruntime.")
+    threads: int = Field(0, ge=0, description="CPU threads of training and engines; 0: all.")
+    offline: bool = Field(True, description="Never ask a model hub; false allows weights: hub.")
+
+
+TELEMETRY_OFF: dict[str, str] = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DO_NOT_TRACK": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "OPENVINO_TELEMETRY_OPT_IN": "0",
+    "ZENML_ANALYTICS_OPT_IN": "false",
+}
+"""Variables that switch off the usage reports of the libraries beneath us."""
+
+
+def silence_telemetry() -> None:
+    """Switch off usage reports in this process, unless the user has set the variable."""
+    for name, value in TELEMETRY_OFF.items():
+        os.environ.setdefault(name, value)
