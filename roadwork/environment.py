@@ -16,20 +16,29 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROADWORK_", frozen=True, env_ignore_empty=True)
 
-    data: Path | None = Field(None, description="Folder of images for the image_folder source.")
-    runs: Path = Field(Path("runs"), description="Folder that receives all outputs.")
+    data: Path | None = Field(
+        default=None, description="Folder of images for the image_folder source."
+    )
+    runs: Path = Field(default=Path("runs"), description="Folder that receives all outputs.")
     mlflow_uri: str | None = Field(
-        None, description="MLflow tracking and registry; default: SQLite in the runs folder."
+        default=None,
+        description="MLflow tracking and registry; default: SQLite in the runs folder.",
     )
     mlflow_artifacts: str | None = Field(
-        None, description="Where MLflow keeps artifacts; default: the runs folder."
+        default=None, description="Where MLflow keeps artifacts; default: the runs folder."
     )
     bundle: str = Field(
-        "champion", description="Bundle that the service serves: an alias or a folder."
+        default="champion", description="Bundle that the service serves: an alias or a folder."
     )
-    engine: str = Field("auto", description="Engine that answers: auto, openvino, onnxruntime.")
-    threads: int = Field(0, ge=0, description="CPU threads of training and engines; 0: all.")
-    offline: bool = Field(True, description="Never ask a model hub; false allows weights: hub.")
+    engine: str = Field(
+        default="auto", description="Engine that answers: auto, openvino, onnxruntime."
+    )
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads of training and engines; 0: all."
+    )
+    offline: bool = Field(
+        default=True, description="Never ask a model hub; false allows weights: hub."
+    )
 
 
 TELEMETRY_OFF: dict[str, str] = {

@@ -57,11 +57,17 @@ class SyntheticSource(Strict):
     """Generated street scenes: the default source, which needs nothing from outside."""
 
     kind: Literal["synthetic"] = "synthetic"
-    drives: Count = Field(150, description="Drives; a drive is a group of frames of one street.")
-    min_frames: Count = Field(5, description="Fewest frames of a drive.")
-    max_frames: Count = Field(9, description="Most frames of a drive.")
-    label_noise: float = Field(0.0, ge=0, le=0.2, description="Share of labels flipped on purpose.")
-    faults: bool = Field(True, description="Plant unreadable files and duplicates on purpose.")
+    drives: Count = Field(
+        default=150, description="Drives; a drive is a group of frames of one street."
+    )
+    min_frames: Count = Field(default=5, description="Fewest frames of a drive.")
+    max_frames: Count = Field(default=9, description="Most frames of a drive.")
+    label_noise: float = Field(
+        default=0.0, ge=0, le=0.2, description="Share of labels flipped on purpose."
+    )
+    faults: bool = Field(
+        default=True, description="Plant unreadable files and duplicates on purpose."
+    )
 
     @model_validator(mode="after")
     def _frames_in_order(self) -> SyntheticSource:
@@ -74,8 +80,12 @@ class ImageFolderSource(Strict):
     """A folder of images with a CSV of labels and groups, or with one sub-folder per class."""
 
     kind: Literal["image_folder"] = "image_folder"
-    root: Path | None = Field(None, description="The folder; when null, ROADWORK_DATA names it.")
-    csv: str | None = Field("manifest.csv", description="CSV in the folder; null: class folders.")
+    root: Path | None = Field(
+        default=None, description="The folder; when null, ROADWORK_DATA names it."
+    )
+    csv: str | None = Field(
+        default="manifest.csv", description="CSV in the folder; null: class folders."
+    )
     file_column: str = "file"
     label_column: str = "label"
     group_column: str = "group_id"
@@ -90,13 +100,16 @@ class DataSettings(Strict):
         SyntheticSource()
     )
     max_quarantine_share: float = Field(
-        0.05, ge=0, le=1, description="More unreadable images than this share stop the run."
+        default=0.05, ge=0, le=1, description="More unreadable images than this share stop the run."
     )
-    max_megapixels: float = Field(50.0, gt=0, description="Larger images go to quarantine.")
+    max_megapixels: float = Field(default=50.0, gt=0, description="Larger images go to quarantine.")
     near_duplicate_distance: int = Field(
-        4, ge=0, le=15, description="Largest Hamming distance of two 64-bit perceptual hashes."
+        default=4,
+        ge=0,
+        le=15,
+        description="Largest Hamming distance of two 64-bit perceptual hashes.",
     )
-    workers: int = Field(2, ge=0, description="Processes that decode and hash images.")
+    workers: int = Field(default=2, ge=0, description="Processes that decode and hash images.")
 
 
 class SplitSettings(Strict):
@@ -121,20 +134,26 @@ class SplitSettings(Strict):
 class ViewSettings(Strict):
     """One global view and a grid of overlapping tiles, pooled over the tiles."""
 
-    tiles: Literal[0, 9] = Field(9, description="0: global view alone; 9: a grid of 3 x 3 tiles.")
+    tiles: Literal[0, 9] = Field(
+        default=9, description="0: global view alone; 9: a grid of 3 x 3 tiles."
+    )
     aggregator: Literal["max", "mean", "topk_mean"] = "max"
-    top_k: Literal[2, 3, 5] = Field(3, description="Tiles that topk_mean averages.")
+    top_k: Literal[2, 3, 5] = Field(default=3, description="Tiles that topk_mean averages.")
 
 
 class BackboneSettings(Strict):
     """The network that turns one view into a feature vector."""
 
-    name: str = Field("auto", description="auto, tf_efficientnet_lite0 or vit_*_patch16_dinov3.")
-    weights: Literal["auto", "random", "package", "local", "hub"] = Field(
-        "auto", description="Where the starting weights come from."
+    name: str = Field(
+        default="auto", description="auto, tf_efficientnet_lite0 or vit_*_patch16_dinov3."
     )
-    weights_path: Path | None = Field(None, description="safetensors file, for weights: local.")
-    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    weights: Literal["auto", "random", "package", "local", "hub"] = Field(
+        default="auto", description="Where the starting weights come from."
+    )
+    weights_path: Path | None = Field(
+        default=None, description="safetensors file, for weights: local."
+    )
+    weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     image_size: Literal["auto"] | Annotated[int, Field(ge=32, le=1024)] = "auto"
     views: ViewSettings = ViewSettings()
 
@@ -156,28 +175,36 @@ class PretrainSettings(Strict):
     enabled: bool = True
     epochs: Auto | Annotated[int, Field(ge=0)] = "auto"
     batch_size: Auto | Count = "auto"
-    rank: Count = Field(16, description="LoRA rank on queries and values of the frozen blocks.")
-    learning_rate: float = Field(5e-4, gt=0)
+    rank: Count = Field(
+        default=16, description="LoRA rank on queries and values of the frozen blocks."
+    )
+    learning_rate: float = Field(default=5e-4, gt=0)
     prototypes: Count = 1024
-    momentum: float = Field(0.99, ge=0, lt=1, description="Of the teacher's moving average.")
+    momentum: float = Field(
+        default=0.99, ge=0, lt=1, description="Of the teacher's moving average."
+    )
 
 
 class FinetuneSettings(Strict):
     """Supervised training: a probe on frozen features first, then adapters from there."""
 
     adapter: Literal["auto", "lora", "full", "none"] = Field(
-        "auto", description="auto: lora on learned weights, full on random ones."
+        default="auto", description="auto: lora on learned weights, full on random ones."
     )
     epochs: Auto | Annotated[int, Field(ge=0)] = "auto"
     batch_size: Auto | Count = "auto"
     rank: Count = 8
     alpha: Count = 16
     learning_rate: Auto | Annotated[float, Field(gt=0)] = "auto"
-    weight_decay: float = Field(0.01, ge=0)
-    patience: Count = Field(3, description="Epochs without a better selection loss before a stop.")
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    weight_decay: float = Field(default=0.01, ge=0)
+    patience: Count = Field(
+        default=3, description="Epochs without a better selection loss before a stop."
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     precision: Literal["auto", "32", "bf16"] = "auto"
-    checkpoint_every: Count = Field(25, description="Training steps between two checkpoints.")
+    checkpoint_every: Count = Field(
+        default=25, description="Training steps between two checkpoints."
+    )
 
 
 class CalibrateSettings(Strict):
@@ -190,7 +217,7 @@ class ConformalSettings(Strict):
     """The guarantee of the prediction sets."""
 
     method: Literal["mondrian", "lac"] = "mondrian"
-    alpha: float = Field(0.1, gt=0, lt=0.5, description="Allowed share of missed labels.")
+    alpha: float = Field(default=0.1, gt=0, lt=0.5, description="Allowed share of missed labels.")
 
 
 class EvaluateSettings(Strict):
@@ -198,7 +225,7 @@ class EvaluateSettings(Strict):
 
     bootstrap: Annotated[int, Field(ge=100)] = 2000
     slices: tuple[str, ...] = ("source", "time_of_day", "weather", "environment", "city")
-    worst: int = Field(12, ge=0, le=48, description="Worst errors shown as pictures.")
+    worst: int = Field(default=12, ge=0, le=48, description="Worst errors shown as pictures.")
 
 
 class ExportSettings(Strict):
@@ -206,23 +233,27 @@ class ExportSettings(Strict):
 
     engines: tuple[Literal["onnxruntime", "openvino"], ...] = ("onnxruntime", "openvino")
     golden: Annotated[int, Field(ge=4, le=64)] = 12
-    max_probability_difference: float = Field(1e-3, gt=0)
-    min_cosine: float = Field(0.9999, gt=0, le=1)
+    max_probability_difference: float = Field(default=1e-3, gt=0)
+    min_cosine: float = Field(default=0.9999, gt=0, le=1)
 
 
 class RegisterSettings(Strict):
     """Where the model is registered."""
 
-    model_name: str = Field("roadwork", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    model_name: str = Field(default="roadwork", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     experiment: str = "roadwork"
 
 
 class PromoteSettings(Strict):
     """What the gate asks of a candidate."""
 
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    min_auroc: float = Field(0.5, ge=0.5, lt=1, description="The interval's lower end must pass.")
-    mcc_margin: float = Field(0.02, ge=0, description="Tolerated loss of MCC to the champion.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    min_auroc: float = Field(
+        default=0.5, ge=0.5, lt=1, description="The interval's lower end must pass."
+    )
+    mcc_margin: float = Field(
+        default=0.02, ge=0, description="Tolerated loss of MCC to the champion."
+    )
 
 
 class DeploySettings(Strict):
@@ -234,10 +265,12 @@ class DeploySettings(Strict):
 class Settings(Strict):
     """The whole tree. Every key has a default: an empty file is the demo."""
 
-    name: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    size: Size = Field("tiny", description="Sets backbone, image size, batch and epochs.")
-    seed: int = Field(0, ge=0, lt=2**31)
-    runs: Path | None = Field(None, description="Folder of all outputs; null: ROADWORK_RUNS.")
+    name: str = Field(default="demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    size: Size = Field(default="tiny", description="Sets backbone, image size, batch and epochs.")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    runs: Path | None = Field(
+        default=None, description="Folder of all outputs; null: ROADWORK_RUNS."
+    )
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
     backbone: BackboneSettings = BackboneSettings()
@@ -247,13 +280,22 @@ class Settings(Strict):
     conformal: ConformalSettings = ConformalSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     export: ExportSettings = ExportSettings()
-    register_: RegisterSettings = Field(RegisterSettings(), alias="register")
+    register_: RegisterSettings = Field(default=RegisterSettings(), alias="register")
     promote: PromoteSettings = PromoteSettings()
     deploy: DeploySettings = DeploySettings()
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, serialize_by_alias=True
     )
+
+    def only(self, *parts: str) -> Settings:
+        """These settings with every part but the named ones put back to its default.
+
+        A step that is given only what it uses is not run again when another part changes.
+        """
+        kept = {"size", "seed", "runs", *parts}
+        tree = {key: value for key, value in self.model_dump().items() if key in kept}
+        return Settings.model_validate(tree)
 
 
 @dataclass(frozen=True)
@@ -271,7 +313,7 @@ class SizeInfo:
 
 
 SIZES: Mapping[str, SizeInfo] = {
-    "tiny": SizeInfo("vit_tiny_patch16_dinov3", "random", 96, 2, 64, 6, 16, 1e-3),
+    "tiny": SizeInfo("vit_pico_patch16_dinov3", "random", 96, 2, 64, 6, 16, 1e-3),
     "small": SizeInfo("vit_small_patch16_dinov3", "hub", 224, 10, 64, 10, 16, 5e-4),
     "base": SizeInfo("vit_base_patch16_dinov3", "hub", 224, 20, 128, 10, 32, 3e-4),
     "large": SizeInfo("vit_large_patch16_dinov3", "hub", 224, 20, 128, 10, 32, 2e-4),

@@ -29,7 +29,7 @@ LOG_TEMPERATURE_BOUND = 4.0
 """log T stays in [-4, 4], that is T in [0.018, 54.6]."""
 
 _MAX_ITERATIONS = 200
-_CONVERGED = 1e-7
+_CONVERGED = 1e-6
 
 
 class TemperatureScaling(Calibrator):

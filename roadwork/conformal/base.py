@@ -62,6 +62,6 @@ def group_caveat(n: int, n_groups: int | None) -> str:
     if n_groups is None or n_groups == n:
         return ""
     return (
-        f" The {n} images come from {n_groups} groups; images of one group resemble each other, "
-        "so the promise holds for new images of these groups, and for new groups only roughly."
+        f" The {n} images come from only {n_groups} groups, and images of one group resemble each "
+        "other: for images of new groups the promise holds only roughly."
     )

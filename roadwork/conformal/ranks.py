@@ -89,7 +89,9 @@ def coverage_band(n: int, m: int, alpha: float, delta: float) -> tuple[int, int]
         return m, m
     hits = np.arange(m + 1)
     log_choose = gammaln(m + 1) - gammaln(hits + 1) - gammaln(m - hits + 1)
-    log_mass = log_choose + betaln(hits + rank, m - hits + n + 1 - rank) - betaln(rank, n + 1 - rank)
+    log_mass = (
+        log_choose + betaln(hits + rank, m - hits + n + 1 - rank) - betaln(rank, n + 1 - rank)
+    )
     mass = np.exp(log_mass)
     # Each tail is summed from its own thin end: 1 - delta / 2 would swallow a small upper tail.
     low = int(np.searchsorted(np.cumsum(mass), delta / 2))

@@ -16,7 +16,12 @@ from roadwork.errors import InputError
 
 __all__ = ["FORMATS", "Refusal", "UnreadableImage", "decode_image"]
 
-FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO")
+# Sizes that Pillow only warns of are refused below with an error of our own. (A filter around the
+# call would not be safe: images are decoded in several threads.)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+Image.init()  # registers the less common formats, which ``formats=`` needs
+
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 
 class Refusal(StrEnum):
@@ -62,9 +67,7 @@ def decode_image(data: bytes | Path, max_megapixels: float = 50.0) -> Image.Imag
     if not data:
         raise UnreadableImage(Refusal.EMPTY, "the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused below
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise UnreadableImage(
             Refusal.NOT_AN_IMAGE, f"is no image of a known format ({', '.join(FORMATS)})"

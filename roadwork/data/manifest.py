@@ -11,7 +11,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -91,7 +90,7 @@ class Role(StrEnum):
     TEST = "test"
 
     @property
-    def split(self) -> Split:
+    def split(self) -> Split:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The split that this set belongs to."""
         return {
             Role.TRAIN: Split.TRAIN,
@@ -283,4 +282,4 @@ class TestSet(SampleSet):
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    return {entry["values"].as_py(): entry["counts"].as_py() for entry in pc.value_counts(column)}
+    return {entry["values"].as_py(): entry["counts"].as_py() for entry in column.value_counts()}

@@ -8,6 +8,7 @@ against their median.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ def near_pairs(hashes: NDArray[np.uint64], distance: int) -> Iterator[tuple[int,
     """
     hashes = np.asarray(hashes, dtype=np.uint64)
     edges = np.linspace(0, 64, distance + 2).astype(int)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         mask = np.uint64((1 << int(high - low)) - 1)
         band = (hashes >> np.uint64(low)) & mask
         order = np.argsort(band, kind="stable")

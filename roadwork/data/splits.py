@@ -130,10 +130,9 @@ def _check_classes(table: pa.Table, roles: NDArray[np.str_]) -> None:
     for role in Role:
         missing = set(classes.tolist()) - set(labels[roles == role].tolist())
         if missing:
+            names = table.column("group_id").to_pylist()
             groups = {
-                int(c): len(
-                    {g for g, y in zip(table.column("group_id").to_pylist(), labels) if y == c}
-                )
+                int(c): len({name for name, y in zip(names, labels, strict=True) if y == c})
                 for c in classes
             }
             raise DataError(

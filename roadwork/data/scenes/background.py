@@ -72,43 +72,52 @@ def paint_ground(
     d = x + (view.lateral - 0.5 * view.curvature * z * z)
     s = z + travelled
 
-    strip = np.searchsorted(np.asarray(plan.edges, dtype=np.float32), d)
+    # Planes (3, rows, columns): channels last would make every operation several times slower.
+    strip = np.zeros(d.shape, dtype=np.intp)
+    for edge in plan.edges:
+        strip += d >= edge
     colours = np.asarray(plan.colours, dtype=np.float32)
-    roughness = np.asarray(plan.roughness, dtype=np.float32)
-    paved = np.asarray(plan.paved, dtype=np.float32)
+    roughness = np.asarray(plan.roughness, dtype=np.float32).take(strip)
+    paved = np.asarray(plan.paved, dtype=np.float32).take(strip)
 
-    along = (s * 14.0).astype(np.int32) % FIELD
-    across = (d * 14.0).astype(np.int32) % FIELD
-    fine = field(plan.texture, 0.8)[along, across]
-    worn = field(plan.texture + 1, 2.2)[(s * 3.1).astype(np.int32) % FIELD,
-                                        (d * 17.0).astype(np.int32) % FIELD]
+    row = (s * 14.0).astype(np.intp) % FIELD * FIELD
+    fine = field(plan.texture, 0.8).take(row + (d * 14.0).astype(np.intp) % FIELD)
+    row = (s * 3.1).astype(np.intp) % FIELD * FIELD
+    worn = field(plan.texture + 1, 2.2).take(row + (d * 17.0).astype(np.intp) % FIELD)
     # Fine texture averages out where a pixel covers many stones.
-    sharp = np.minimum(1.0, 9.0 / z)
-    relief = 1.0 + roughness[strip] * (0.055 * fine * sharp + 0.045 * worn)
-    base = colours[strip]
-
+    relief = 1.0 + roughness * (0.055 * np.minimum(1.0, 9.0 / z) * fine + 0.045 * worn)
+    lying: np.ndarray | None = None
     if conditions.weather.snow:
-        lying = np.clip(
-            conditions.weather.snow * (1.15 - 0.95 * paved[strip]) + 0.22 * worn, 0.0, 1.0
-        )[..., None]
-        base = base + (np.float32(228.0) - base) * lying
-
-    beam = conditions.time.headlights * np.exp(-0.5 * (x / (1.6 + 0.13 * z)) ** 2)
-    beam = beam * np.minimum(1.0, (14.0 / z) ** 1.3) * np.minimum(1.0, z / 5.0)
+        lying = np.clip(conditions.weather.snow * (1.15 - 0.95 * paved) + 0.22 * worn, 0.0, 1.0)
+    beam: np.ndarray | float = 0.0
+    if conditions.time.headlights:
+        beam = conditions.time.headlights * np.exp(-0.5 * (x / (1.6 + 0.13 * z)) ** 2)
+        beam = beam * (np.minimum(1.0, (14.0 / z) ** 1.3) * np.minimum(1.0, z / 5.0))
     pool = 0.5 + 0.5 * np.cos(2 * np.pi * s / conditions.lamp_spacing)
     lamp = 0.34 * conditions.time.lamps * pool * float(conditions.time_name == "Dark")
-    ambient = np.asarray(conditions.ambient, dtype=np.float32)
-    light = ambient + np.asarray((0.8, 0.78, 0.7), dtype=np.float32) * beam[..., None]
-    light = light + np.asarray((1.0, 0.82, 0.5), dtype=np.float32) * lamp[..., None]
-    colour = base * relief[..., None] * light
-
-    veil = np.asarray(conditions.veil, dtype=np.float32)
+    shine: np.ndarray | None = None
     if conditions.weather.wet:
-        grazing = np.clip(z / 45.0, 0.08, 0.75)
-        shine = conditions.weather.wet * paved[strip] * grazing * np.clip(0.75 + 0.35 * worn, 0, 1)
-        colour = colour * 0.86 + (0.9 * veil - colour * 0.86) * shine[..., None]
-    keep = np.exp(-(conditions.weather.fog + 0.0015) * z)[..., None]
-    return veil + (colour - veil) * keep
+        grazing = conditions.weather.wet * np.clip(z / 45.0, 0.08, 0.75)
+        shine = paved * grazing * np.clip(0.75 + 0.35 * worn, 0, 1)
+    keep = np.exp(-(conditions.weather.fog + 0.0015) * z).astype(np.float32)
+
+    planes = np.empty((3, *d.shape), dtype=np.float32)
+    for channel, (ambient, head, sodium, veil) in enumerate(
+        zip(conditions.ambient, (0.8, 0.78, 0.7), (1.0, 0.82, 0.5), conditions.veil, strict=True)
+    ):
+        base = colours[:, channel].take(strip)
+        if lying is not None:
+            base += (228.0 - base) * lying
+        base *= relief
+        base *= ambient + head * beam + sodium * lamp
+        if shine is not None:
+            base *= 0.86
+            base += (0.9 * veil - base) * shine
+        base -= veil
+        base *= keep
+        base += veil
+        planes[channel] = base
+    return planes.transpose(1, 2, 0)
 
 
 def paint_background(

@@ -12,11 +12,24 @@ from roadwork.data.scenes.conditions import Colour, Tint
 __all__ = ["Building", "draw_buildings", "sample_row"]
 
 WALLS: tuple[Colour, ...] = (
-    (158, 92, 72), (176, 158, 136), (198, 186, 168), (142, 138, 134), (122, 78, 64),
-    (206, 200, 190), (164, 148, 110), (108, 112, 118), (186, 140, 108), (214, 206, 178),
+    (158, 92, 72),
+    (176, 158, 136),
+    (198, 186, 168),
+    (142, 138, 134),
+    (122, 78, 64),
+    (206, 200, 190),
+    (164, 148, 110),
+    (108, 112, 118),
+    (186, 140, 108),
+    (214, 206, 178),
 )
 AWNINGS: tuple[Colour, ...] = (
-    (178, 48, 38), (40, 88, 64), (228, 122, 34), (44, 62, 108), (212, 178, 64), (90, 90, 92),
+    (178, 48, 38),
+    (40, 88, 64),
+    (228, 122, 34),
+    (44, 62, 108),
+    (212, 178, 64),
+    (90, 90, 92),
 )
 FLOOR = 3.2
 
@@ -139,20 +152,30 @@ def draw_building(canvas: Canvas, building: Building) -> None:
         u0, base = view.project(face, 0.0, near)
         u1, _ = view.project(outer, 0.0, near)
         _, roof = view.project(face, top, near)
-        canvas.polygon([(u0, base), (u1, base), (u1, roof), (u0, roof)],
-                       tint(building.wall, front * 0.9))
+        canvas.polygon(
+            [(u0, base), (u1, base), (u1, roof), (u0, roof)], tint(building.wall, front * 0.9)
+        )
         if building.gable:
             _, ridge = view.project(face, top + building.gable, near)
-            canvas.polygon([(u0, roof), (u1, roof), ((u0 + u1) / 2, ridge)],
-                           tint(building.wall, front * 0.84))
-    corners = [view.project(face, 0.0, shown), view.project(face, 0.0, far),
-               view.project(face, top, far), view.project(face, top, shown)]
+            canvas.polygon(
+                [(u0, roof), (u1, roof), ((u0 + u1) / 2, ridge)], tint(building.wall, front * 0.84)
+            )
+    corners = [
+        view.project(face, 0.0, shown),
+        view.project(face, 0.0, far),
+        view.project(face, top, far),
+        view.project(face, top, shown),
+    ]
     canvas.polygon(corners, tint(building.wall, along))
     if building.gable:
         ridge = face + side * 5.0
         canvas.polygon(
-            [corners[3], corners[2], view.project(ridge, top + building.gable, far),
-             view.project(ridge, top + building.gable, shown)],
+            [
+                corners[3],
+                corners[2],
+                view.project(ridge, top + building.gable, far),
+                view.project(ridge, top + building.gable, shown),
+            ],
             tint((98, 72, 64), along),
         )
     else:
@@ -175,17 +198,23 @@ def draw_shop(
     side = 1 if face > 0 else -1
 
     def strip(low: float, high: float, out: float) -> list[tuple[float, float]]:
-        return [view.project(face, low, near), view.project(face, low, far),
-                view.project(face - side * out, high, far),
-                view.project(face - side * out, high, near)]
+        return [
+            view.project(face, low, near),
+            view.project(face, low, far),
+            view.project(face - side * out, high, far),
+            view.project(face - side * out, high, near),
+        ]
 
     lit = canvas.conditions.time.lamps > 0.5 and building.lit & 3
     glass = tint.glow((214, 190, 138)) if lit else tint((54, 62, 70))
     canvas.polygon(strip(0.5, 2.4, 0.0), glass)
     if building.awning is not None:
-        awning = [view.project(face, 3.1, near), view.project(face, 3.1, far),
-                  view.project(face - side * 1.0, 2.5, far),
-                  view.project(face - side * 1.0, 2.5, near)]
+        awning = [
+            view.project(face, 3.1, near),
+            view.project(face, 3.1, far),
+            view.project(face - side * 1.0, 2.5, far),
+            view.project(face - side * 1.0, 2.5, near),
+        ]
         canvas.polygon(awning, tint(building.awning, shade))
 
 

@@ -104,10 +104,11 @@ class Canvas:
             small = cover.resize(
                 (max(1, cover.width // SUPERSAMPLE), max(1, cover.height // SUPERSAMPLE)),
                 Image.Resampling.NEAREST,
-            ).point([0] * 128 + [255] * 128)
+            )
             at = (corner[0] // SUPERSAMPLE, corner[1] // SUPERSAMPLE)
-            self.instances.paste(self.instance, (*at, at[0] + small.width, at[1] + small.height),
-                                 small)
+            self.instances.paste(
+                self.instance, (*at, at[0] + small.width, at[1] + small.height), small
+            )
 
     def ground(
         self, left: float, right: float, near: float, far: float, colour: Colour, retro: float = 0.0
@@ -127,15 +128,26 @@ class Canvas:
         """An upright plane that faces the camera, with its origin on the ground at (d, z)."""
         return Face(self, d, y, z, mirror)
 
-    def halo(self, d: float, y: float, z: float, radius: float, colour: Colour, strength: float
-             ) -> None:
-        """Remember a lamp's halo; ``radius`` in metres, held between 2 and 26 pixels."""
+    def halo(
+        self, d: float, y: float, z: float, radius: float, colour: Colour, strength: float
+    ) -> None:
+        """Remember a lamp's halo; ``radius`` in metres, held between 2 and 26 pixels.
+
+        Daylight outshines halos, so there are none in the light.
+        """
+        if self.conditions.time_name == "Light":
+            return
         u, v = self.view.project(d, y, z)
         pixels = self.view.scale(z) * radius / SUPERSAMPLE
         keep = float(np.exp(-self.conditions.weather.fog * z))
         self.glows.append(
-            Glow(u / SUPERSAMPLE, v / SUPERSAMPLE, min(26.0, max(2.0, pixels)), colour,
-                 strength * keep)
+            Glow(
+                u / SUPERSAMPLE,
+                v / SUPERSAMPLE,
+                min(26.0, max(2.0, pixels)),
+                colour,
+                strength * keep,
+            )
         )
 
 
@@ -162,13 +174,22 @@ class Face:
         outline = [(x0 + self.side * u, y0 - self.scale * v) for u, v in points]
         self.canvas.polygon(outline, self.tint(colour, shade, retro))
 
-    def box(self, left: float, low: float, right: float, high: float, colour: Colour,
-            shade: float = 1.0, retro: float = 0.0) -> None:
+    def box(
+        self,
+        left: float,
+        low: float,
+        right: float,
+        high: float,
+        colour: Colour,
+        shade: float = 1.0,
+        retro: float = 0.0,
+    ) -> None:
         """Fill an axis-parallel rectangle."""
         self.polygon(((left, low), (right, low), (right, high), (left, high)), colour, shade, retro)
 
-    def disc(self, u: float, v: float, across: float, along: float, colour: Colour,
-             shade: float = 1.0) -> None:
+    def disc(
+        self, u: float, v: float, across: float, along: float, colour: Colour, shade: float = 1.0
+    ) -> None:
         """Fill an ellipse with half axes ``across`` and ``along``."""
         x, y = self.at(u, v)
         a, b = self.scale * across, self.scale * along
@@ -183,8 +204,9 @@ class Face:
             side = -1.0 if self.side < 0 else 1.0
             self.canvas.halo(self.d + side * u, self.y + v, self.z, 6 * radius, colour, halo)
 
-    def line(self, points: Sequence[Point], width: float, colour: Colour, shade: float = 1.0
-             ) -> None:
+    def line(
+        self, points: Sequence[Point], width: float, colour: Colour, shade: float = 1.0
+    ) -> None:
         """Draw a line; ``width`` in metres."""
         self.canvas.line(
             [self.at(u, v) for u, v in points], self.tint(colour, shade), self.scale * width
@@ -198,8 +220,14 @@ class Face:
         b = max(1.0, self.scale * half_width * self.canvas.view.height / self.z)
         day = 0.25 if conditions.time_name == "Dark" else 0.38
         self.canvas.shadow(
-            [(x - a, y), (x - a / 2, y - b), (x + a / 2, y - b), (x + a, y), (x + a / 2, y + b),
-             (x - a / 2, y + b)],
+            [
+                (x - a, y),
+                (x - a / 2, y - b),
+                (x + a / 2, y - b),
+                (x + a, y),
+                (x + a / 2, y + b),
+                (x - a / 2, y + b),
+            ],
             day * self.tint.keep,
         )
         if conditions.direct_sun > 0.5:
@@ -207,7 +235,11 @@ class Face:
             tip = self.canvas.view.project(self.d + reach, 0.0, self.z + 0.25 * height)
             wide = self.scale * half_width * 0.7
             self.canvas.shadow(
-                [(x - wide, y), (x + wide, y), (tip[0] + wide / 2, tip[1]),
-                 (tip[0] - wide / 2, tip[1])],
+                [
+                    (x - wide, y),
+                    (x + wide, y),
+                    (tip[0] + wide / 2, tip[1]),
+                    (tip[0] - wide / 2, tip[1]),
+                ],
                 0.42 * conditions.direct_sun * self.tint.keep,
             )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from roadwork.data.scenes.canvas import Canvas
 from roadwork.data.scenes.conditions import Colour
 
 __all__ = ["Draw", "Prop", "pick"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,6 @@ Draw = Callable[[Canvas, Prop, float], None]
 """Draws a thing on a canvas at depth z in metres."""
 
 
-def pick[T](options: tuple[T, ...], variant: int, step: int = 0) -> T:
+def pick(options: tuple[T, ...], variant: int, step: int = 0) -> T:
     """Choose by a variant number; another ``step`` gives an unrelated choice."""
     return options[(variant // (1, 7, 61, 509)[step]) % len(options)]

@@ -1,0 +1,1 @@
+"""Pipelines: typed steps in their order."""

@@ -1,0 +1,81 @@
+"""The training pipeline: from photographs to a served champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from zenml import Model, pipeline
+
+from roadwork.data.sources import open_source
+from roadwork.environment import silence_telemetry
+from roadwork.settings import Settings, parse_settings, resolve
+from steps.calibrate import calibrate
+from steps.conformal import conformal
+from steps.deploy import deploy
+from steps.evaluate import evaluate
+from steps.export import export
+from steps.finetune import finetune
+from steps.ingest import ingest
+from steps.pretrain import pretrain
+from steps.promote import promote
+from steps.register import register
+from steps.split_validate import split_validate
+
+__all__ = ["resolved_settings", "training_pipeline"]
+
+silence_telemetry()
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def resolved_settings(tree: dict[str, Any]) -> Settings:
+    """Check and resolve a run's settings; a relative ``runs`` lies in the project's root.
+
+    Raises:
+        ConfigError: naming the key and the fix.
+    """
+    settings = resolve(parse_settings(tree))
+    assert settings.runs is not None
+    return settings.model_copy(update={"runs": (_ROOT / settings.runs).resolve()})
+
+
+@pipeline(
+    name="training_pipeline",
+    model=Model(
+        name="roadwork",
+        license="Apache-2.0",
+        description="Says whether a street photograph shows roadwork.",
+        tags=["roadwork", "image-classification"],
+    ),
+)
+def training_pipeline(settings: dict[str, Any] | None = None) -> None:
+    """Ingest, split, pretrain, finetune, calibrate, conform, evaluate, export, register, deploy.
+
+    Args:
+        settings: a tree of :class:`roadwork.settings.Settings`; the demo by default. It is checked
+            and resolved here, when the pipeline is assembled; each step receives the part it uses.
+    """
+    run = resolved_settings(settings or {})
+    manifest = ingest(run.only("data"), open_source(run).fingerprint())
+    train, select, calibration, conformal_set, test, _, data = split_validate(
+        manifest, run.only("data", "split")
+    )
+    backbone = pretrain(train, run.only("data", "backbone", "pretrain", "finetune"))
+    classifier, baseline, _ = finetune(
+        backbone, train, select, run.only("data", "backbone", "finetune")
+    )
+    calibrator = calibrate(classifier, calibration, run.only("data", "calibrate"))
+    predictor = conformal(classifier, calibrator, conformal_set, run.only("data", "conformal"))
+    report, scores = evaluate(
+        classifier,
+        baseline,
+        calibrator,
+        predictor,
+        test,
+        data,
+        run.model_copy(update={"deploy": Settings().deploy}),
+    )
+    bundle, report_with_parity = export(classifier, calibrator, predictor, report, select, run)
+    version = register(bundle, report_with_parity, scores, manifest, run)
+    verdict, _ = promote(version, report_with_parity, run)
+    deploy(verdict, run)

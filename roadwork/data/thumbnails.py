@@ -1,0 +1,41 @@
+"""Thumbnails: small JPEGs of photographs, for reports."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from roadwork.data.decode import UnreadableImage, decode_image
+
+__all__ = ["thumbnail"]
+
+_EDGES = (240, 200, 160, 120)
+_QUALITIES = (80, 65, 50)
+
+
+def thumbnail(image: bytes | Path, most_bytes: int, max_megapixels: float = 50.0) -> bytes | None:
+    """A JPEG of at most ``most_bytes`` bytes, as large and as good as fits.
+
+    Args:
+        image: an encoded image, or a file that holds one.
+        most_bytes: limit of the result.
+        max_megapixels: larger images are not decoded.
+
+    Returns:
+        The JPEG; None for an image that cannot be read, or that does not fit however small.
+    """
+    try:
+        picture = decode_image(image, max_megapixels)
+    except UnreadableImage:
+        return None
+    for edge in _EDGES:
+        small = picture.copy()
+        small.thumbnail((edge, edge), Image.Resampling.BICUBIC)
+        for quality in _QUALITIES:
+            buffer = io.BytesIO()
+            small.save(buffer, "JPEG", quality=quality, optimize=True)
+            if buffer.tell() <= most_bytes:
+                return buffer.getvalue()
+    return None

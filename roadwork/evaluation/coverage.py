@@ -1,0 +1,89 @@
+"""What the prediction sets promised and what they did: coverage with exact intervals and bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+import roadwork
+from roadwork.conformal import CONFORMAL, ConformalPredictor, MondrianConformal, SplitConformal
+from roadwork.conformal.ranks import coverage_band
+from roadwork.evaluation.intervals import clopper_pearson
+from roadwork.evaluation.prediction_sets import covered
+from roadwork.evaluation.record import ConformalRecord, Coverage
+from roadwork.evaluation.scored import ScoredSet
+
+__all__ = ["conformal_record"]
+
+_OUTSIDE_BAND = 0.05
+
+
+def conformal_record(scored: ScoredSet, predictor: ConformalPredictor) -> ConformalRecord:
+    """Coverage, sizes and deferral of the sets of a scored set, beside what was promised.
+
+    Raises:
+        DataError: the scored set has no prediction sets.
+    """
+    hits = covered(scored)
+    sets = scored.sets if scored.sets is not None else np.zeros(scored.probabilities.shape, bool)
+    sizes = sets.sum(axis=1)
+    answered = sizes == 1
+    method = str(predictor.model_dump()["method"])
+    overall, by_class = _fitted_on(predictor)
+    return ConformalRecord(
+        method=method,
+        title=CONFORMAL[method].title,
+        alpha=predictor.alpha,
+        target=1.0 - predictor.alpha,
+        per_class=by_class is not None,
+        guarantee=predictor.guarantee,
+        note=(
+            "The exact intervals and bands treat images as independent. These "
+            f"{scored.n} images come from {scored.n_groups} groups, and images of one group "
+            "resemble each other: the real uncertainty may be larger, which the intervals from "
+            "resampled groups take into account."
+        ),
+        marginal=_coverage(hits, overall, predictor.alpha),
+        classes={
+            name: _coverage(
+                hits[scored.labels == index],
+                by_class[index] if by_class is not None else None,
+                predictor.alpha,
+            )
+            for index, name in enumerate(roadwork.CLASSES)
+        },
+        empty=float((sizes == 0).mean()),
+        singleton=float(answered.mean()),
+        full=float((sizes == scored.n_classes).mean()),
+        defer=float((~answered).mean()),
+        accepted=int(answered.sum()),
+        accepted_accuracy=_coverage(hits[answered], None, predictor.alpha),
+    )
+
+
+def _fitted_on(predictor: ConformalPredictor) -> tuple[int | None, Sequence[int] | None]:
+    """Conformal images behind the promise: over all classes, and of each class."""
+    if isinstance(predictor, MondrianConformal):
+        return None, predictor.n
+    return (predictor.n, None) if isinstance(predictor, SplitConformal) else (None, None)
+
+
+def _coverage(hits: np.ndarray, fitted_on: int | None, alpha: float) -> Coverage:
+    n, count = len(hits), int(hits.sum())
+    if n == 0:
+        return Coverage(covered=0, n=0, value=None, low=None, high=None)
+    low, high = clopper_pearson(count, n)
+    band = (None, None)
+    if fitted_on is not None:
+        lowest, highest = coverage_band(fitted_on, n, alpha, _OUTSIDE_BAND)
+        band = (lowest / n, highest / n)
+    return Coverage(
+        covered=count,
+        n=n,
+        value=count / n,
+        low=low,
+        high=high,
+        band_low=band[0],
+        band_high=band[1],
+    )

@@ -1,0 +1,113 @@
+"""The final evaluation: the fitted model and its baseline meet the test set, once."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+from roadwork import POSITIVE
+from roadwork.calibration.base import softmax
+from roadwork.calibration.fitted import FittedCalibrator
+from roadwork.conformal.fitted import FittedConformal
+from roadwork.data.contract import validate_final_eval
+from roadwork.data.loading import read_image
+from roadwork.data.manifest import TestSet
+from roadwork.evaluation.evaluate import Baseline, build_report
+from roadwork.evaluation.record import (
+    THUMBNAIL_BYTES,
+    DataSummary,
+    EvaluationReport,
+    ModelInfo,
+)
+from roadwork.models.classifier import Classifier
+from roadwork.models.inference import predict_logits
+from roadwork.pairing import TestScores
+from roadwork.settings import Settings
+
+__all__ = ["evaluate"]
+
+_THUMBNAIL = (240, 160)
+
+
+def evaluate(
+    classifier: Classifier,
+    baseline: Classifier,
+    calibrator: FittedCalibrator,
+    conformal: FittedConformal,
+    test: TestSet,
+    data: DataSummary,
+    settings: Settings,
+) -> tuple[EvaluationReport, TestScores]:
+    """Score the test set with the model and the baseline, and write the report.
+
+    Raises:
+        LeakageError: any of the four has seen a test image or group.
+    """
+    validate_final_eval([classifier, baseline, calibrator, conformal], test)
+    logits = predict_logits(classifier, test, settings.data)
+    probabilities = calibrator.model.transform(logits)
+    simple = softmax(predict_logits(baseline, test, settings.data))
+    report = build_report(
+        settings=settings,
+        test=test,
+        probabilities=probabilities,
+        conformal=conformal.model,
+        exposure=classifier.exposure.union(
+            baseline.exposure, calibrator.exposure, conformal.exposure
+        ),
+        data=data,
+        model=_info(classifier, calibrator),
+        uncalibrated=softmax(logits),
+        baseline=Baseline(
+            title="Frozen features + logistic regression",
+            description=(
+                "The backbone as fine-tuning found it, its aggregated features of the same views, "
+                "and a logistic regression on them; not calibrated."
+            ),
+            probabilities=simple,
+        ),
+        thumbnails=lambda rows: [_thumbnail(test.uris[row]) for row in rows],
+    )
+    scores = TestScores(
+        sample_ids=test.sample_ids,
+        groups=test.groups,
+        labels=test.labels,
+        probabilities=probabilities[:, POSITIVE],
+    )
+    return report, scores
+
+
+def _info(classifier: Classifier, calibrator: FittedCalibrator) -> ModelInfo:
+    spec = classifier.spec
+    fitted = calibrator.model.model_dump(exclude={"method"})
+    values = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in fitted.items()
+    )
+    views = (
+        f"one global view and {spec.views.tiles} tiles ({spec.views.aggregator})"
+        if spec.views.tiles
+        else "one global view"
+    )
+    return ModelInfo(
+        title="Fine-tuned and calibrated",
+        description=f"{spec.backbone}, fine-tuned ({spec.adapter}) from the baseline's head.",
+        backbone=spec.backbone,
+        weights=spec.origin,
+        adapter=spec.adapter,
+        calibrator=f"{getattr(calibrator.model, 'method', 'none')} ({values})",
+        input=f"{spec.image_size} px, {views}",
+    )
+
+
+def _thumbnail(uri: str) -> bytes | None:
+    """A small JPEG, made smaller until it fits the report."""
+    image = read_image(uri)
+    image.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
+    for quality in (75, 55, 35):
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality)
+        if buffer.tell() <= THUMBNAIL_BYTES:
+            return buffer.getvalue()
+    return None

@@ -1,0 +1,90 @@
+"""Metrics of prediction sets: coverage, size, and risk under the defer rule.
+
+The defer rule: answer when the set holds exactly one label, and defer otherwise, for an empty set
+as for a set of several. The answer is the label in the set. Every metric takes a scored set and
+row weights (B, N) and gives (B,), NaN where undefined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadwork.calibration.base import FloatArray
+from roadwork.errors import DataError
+from roadwork.evaluation.scored import ScoredSet, ratio
+
+__all__ = [
+    "class_coverage_of",
+    "coverage",
+    "covered",
+    "empty_share",
+    "full_share",
+    "lowest_class_coverage",
+    "mean_set_size",
+    "selective_risk",
+    "singleton_share",
+]
+
+
+def covered(scored: ScoredSet) -> NDArray[np.bool_]:
+    """Whether the set of each row holds its true label, (N,)."""
+    return _sets(scored)[np.arange(scored.n), scored.labels]
+
+
+def coverage(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+    """Share of rows whose set holds the true label."""
+    return _share(covered(scored), weights)
+
+
+def class_coverage_of(k: int) -> Callable[[ScoredSet, FloatArray], FloatArray]:
+    """The metric that is the coverage among rows of class ``k``; undefined without such rows."""
+
+    def class_coverage(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+        return _share(covered(scored), weights * (scored.labels == k))
+
+    return class_coverage
+
+
+def lowest_class_coverage(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+    """Coverage of the class that is covered least; undefined when a class is absent."""
+    values = [class_coverage_of(k)(scored, weights) for k in range(scored.n_classes)]
+    return np.min(np.stack(values), axis=0)
+
+
+def mean_set_size(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+    """Mean number of labels in a set."""
+    return _share(_sets(scored).sum(axis=1), weights)
+
+
+def empty_share(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+    """Share of empty sets."""
+    return _share(_sets(scored).sum(axis=1) == 0, weights)
+
+
+def singleton_share(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+    """Share of sets of one label: the coverage of the defer rule, in the selective sense."""
+    return _share(_sets(scored).sum(axis=1) == 1, weights)
+
+
+def full_share(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+    """Share of sets that hold every label."""
+    return _share(_sets(scored).sum(axis=1) == scored.n_classes, weights)
+
+
+def selective_risk(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+    """Error rate among the rows that the defer rule answers; undefined when it answers none."""
+    answered = _sets(scored).sum(axis=1) == 1
+    return _share(~covered(scored), weights * answered)
+
+
+def _sets(scored: ScoredSet) -> NDArray[np.bool_]:
+    if scored.sets is None:
+        raise DataError("this metric needs prediction sets; pass sets=... to the ScoredSet.")
+    return scored.sets
+
+
+def _share(values: np.ndarray, weights: FloatArray) -> FloatArray:
+    return ratio(weights @ values.astype(np.float64), weights.sum(axis=1))

@@ -1,0 +1,1 @@
+"""Export: the graph that engines run, and the proof that they answer like the trained network."""

@@ -1,0 +1,1 @@
+"""Models: backbones, adapters, aggregators and the classifier."""

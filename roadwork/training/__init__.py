@@ -1,0 +1,1 @@
+"""Training: pretraining on unlabelled views, the probe, and fine-tuning."""

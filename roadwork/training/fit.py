@@ -1,0 +1,173 @@
+"""The one place that runs Lightning: deterministic, resumable between any two steps."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from roadwork.data.loading import BatchStream
+from roadwork.errors import TrainingError
+from roadwork.training.checkpoint import CheckpointEvery, SafeCheckpointIO, load_checkpoint
+
+__all__ = ["PlainProgress", "cosine", "fit", "weight_groups"]
+
+logger = logging.getLogger(__name__)
+_LINE_EVERY = 10.0  # seconds between two plain lines
+
+
+def fit(
+    module: LightningModule,
+    stream: BatchStream,
+    select: Any,
+    *,
+    epochs: int,
+    folder: Path,
+    checkpoint_every: int,
+    precision: str = "32",
+    monitor: str | None = None,
+    patience: int = 1,
+) -> None:
+    """Train ``module`` in place; go on from ``folder/last.ckpt`` if there is one.
+
+    Args:
+        module: holds the weights, the loss and the optimizer.
+        stream: training batches.
+        select: batches of the selection set, or None.
+        epochs: passes over the training set.
+        folder: receives the checkpoint.
+        checkpoint_every: steps between two checkpoints.
+        precision: ``32`` or ``bf16``.
+        monitor: name of the logged value for early stopping, lower is better; or None.
+        patience: passes without a better value before training stops.
+
+    Raises:
+        TrainingError: the checkpoint is refused, or the loss is not finite.
+    """
+    checkpoint = folder / "last.ckpt"
+    resume = checkpoint if checkpoint.exists() else None
+    if resume is not None:
+        step = load_checkpoint(resume)["global_step"]
+        logger.info("going on from the checkpoint of step %d", step)
+    bar: Callback = RichProgressBar(leave=True) if sys.stderr.isatty() else PlainProgress()
+    callbacks: list[Callback] = [bar, CheckpointEvery(checkpoint, checkpoint_every)]
+    if monitor is not None:
+        callbacks.append(EarlyStopping(monitor, patience=patience, min_delta=0.0, mode="min"))
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Lightning advises more worker processes; our stream decodes in threads ahead of use.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+        trainer = Trainer(
+            accelerator="auto",
+            devices=1,
+            max_epochs=epochs,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            gradient_clip_val=1.0,
+            callbacks=callbacks,
+            plugins=[SafeCheckpointIO()],
+            default_root_dir=folder,
+            deterministic="warn" if torch.cuda.is_available() else True,
+            limit_val_batches=None if select is not None else 0,
+        )
+        trainer.fit(module, stream, select, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise TrainingError(
+            f"training was interrupted at step {trainer.global_step}; the same command goes on "
+            "from the last checkpoint"
+        )
+
+
+def weight_groups(module: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: matrices decay, vectors do not."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def cosine(optimizer: Optimizer, steps: int, warmup: int) -> LambdaLR:
+    """Linear warm-up, then a half cosine to 2 % of the rate."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return 0.02 + 0.49 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
+
+
+def adamw(
+    module: torch.nn.Module, rate: float, decay: float, steps: int
+) -> tuple[AdamW, dict[str, Any]]:
+    """AdamW and its schedule over all steps, as Lightning wants them."""
+    optimizer = AdamW(weight_groups(module, decay), lr=rate)
+    schedule = cosine(optimizer, steps, warmup=max(1, steps // 20))
+    return optimizer, {"scheduler": schedule, "interval": "step"}
+
+
+class PlainProgress(Callback):
+    """One line every ten seconds and one per pass, for logs."""
+
+    def __init__(self) -> None:
+        """Start counting with the first batch."""
+        self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Print now and then."""
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY:
+            self._last = now
+            self._line(trainer, batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the pass's values."""
+        self._line(trainer, int(trainer.num_training_batches))
+
+    def _line(self, trainer: Trainer, batch: int) -> None:
+        values = " ".join(
+            f"{name} {float(value):.4f}"
+            for name, value in sorted(trainer.callback_metrics.items())
+            if not name.endswith("_step")
+        )
+        logger.info(
+            "epoch %d of %s, batch %d of %d: %s",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            batch,
+            int(trainer.num_training_batches),
+            values,
+        )
+
+
+def require_finite(loss: torch.Tensor, what: str) -> torch.Tensor:
+    """The loss itself, if it is a number.
+
+    Raises:
+        TrainingError: it is not.
+    """
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            f"the {what} loss is {float(loss)}: lower the learning rate, or use precision 32"
+        )
+    return loss

@@ -1,0 +1,107 @@
+"""The probe: logistic regression on frozen features, the baseline and the start of fine-tuning.
+
+Fine-tuning that starts from the probe's head distorts the features less than one that starts from
+a random head (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from roadwork import CLASSES
+from roadwork.data.exposure import Exposure, Use
+from roadwork.data.manifest import TrainSet
+from roadwork.models.backbone import Backbone
+from roadwork.models.classifier import Classifier, ClassifierSpec, attach_head
+from roadwork.models.inference import extract_features
+from roadwork.settings import Settings
+
+__all__ = ["fit_probe", "set_linear_head"]
+
+_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse penalties on standardised features
+
+
+def fit_probe(backbone: Backbone, train: TrainSet, settings: Settings) -> Classifier:
+    """Fit a linear head on the frozen backbone's features of the training set.
+
+    The penalty is chosen by cross-validated log loss over the training groups.
+    """
+    network = attach_head(backbone, settings.backbone.views)
+    features = extract_features(network, train, settings)
+    weight, bias = _logistic_regression(features, train.labels, train.groups)
+    set_linear_head(network.head, weight, bias)
+    spec = ClassifierSpec(
+        title="frozen features + logistic regression",
+        classes=CLASSES,
+        backbone=backbone.name,
+        image_size=backbone.image_size,
+        views=settings.backbone.views,
+        adapter="none",
+        origin=backbone.origin,
+    )
+    exposure = backbone.exposure.union(Exposure.of(Use.TRAIN, train))
+    return Classifier(spec, network.eval(), exposure)
+
+
+def _logistic_regression(
+    features: NDArray[np.float64], labels: NDArray[np.int64], groups: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights (K, W) and biases (K,) on the raw features, for labels 0 and 1."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(scale > 1e-8, scale, 1.0)
+    standard = (features - mean) / scale
+
+    def fitted(rows: NDArray[np.int64], strength: float) -> Any:
+        model = LogisticRegression(C=strength, max_iter=2000, tol=1e-6)
+        return model.fit(standard[rows], labels[rows])
+
+    folds = _folds(StratifiedGroupKFold, labels, groups)
+    losses = dict.fromkeys(_STRENGTHS, 0.0)
+    for strength in _STRENGTHS:
+        for kept, left in folds:
+            p = fitted(kept, strength).predict_proba(standard[left])
+            losses[strength] += float(log_loss(labels[left], p, labels=[0, 1], normalize=False))
+    best = min(_STRENGTHS, key=lambda strength: (losses[strength], strength))
+    model = fitted(np.arange(len(labels)), best)
+    direction = model.coef_[0] / scale
+    offset = float(model.intercept_[0] - direction @ mean)
+    # Two logits whose difference is the log odds.
+    return np.stack([-direction / 2, direction / 2]), np.array([-offset / 2, offset / 2])
+
+
+def _folds(
+    splitter: Any, labels: NDArray[np.int64], groups: NDArray[Any]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Grouped folds whose training part holds both classes; none if groups are too few."""
+    count = min(5, len(np.unique(groups)))
+    if count < 2:
+        return []
+    with warnings.catch_warnings():
+        # A class may live in fewer groups than there are folds; such folds are left out below.
+        warnings.simplefilter("ignore", UserWarning)
+        folds = list(splitter(count).split(labels, labels, groups))
+    return [(kept, left) for kept, left in folds if len(np.unique(labels[kept])) > 1]
+
+
+@torch.no_grad()
+def set_linear_head(
+    head: nn.Linear, weight: NDArray[np.float64], bias: NDArray[np.float64]
+) -> None:
+    """Write weights (K, W) and biases (K,) into a linear layer."""
+    head.weight.copy_(torch.from_numpy(weight).to(head.weight))
+    head.bias.copy_(torch.from_numpy(bias).to(head.bias))
+
+
+def head_state(head: nn.Linear) -> dict[str, Tensor]:
+    """A copy of a head's tensors."""
+    return {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}

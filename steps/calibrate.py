@@ -1,0 +1,24 @@
+"""Step: turn logits into probabilities that can be believed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from zenml import step
+
+import materializers  # noqa: F401
+from roadwork.calibration.fitted import FittedCalibrator, fit_calibrator
+from roadwork.data.manifest import CalibrationSet
+from roadwork.models.classifier import Classifier
+from roadwork.models.inference import predict_logits
+from roadwork.settings import Settings
+from steps.caching import library_cache
+
+
+@step(cache_policy=library_cache("roadwork.calibration", "roadwork.models.inference"))
+def calibrate(
+    classifier: Classifier, dataset: CalibrationSet, settings: Settings
+) -> Annotated[FittedCalibrator, "calibrator"]:
+    """Fit the calibrator on data that the classifier has not seen."""
+    logits = predict_logits(classifier, dataset, settings.data)
+    return fit_calibrator(classifier, dataset, logits, settings.calibrate.method)

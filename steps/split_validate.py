@@ -1,0 +1,54 @@
+"""Step: cut the manifest into the five sets, and prove that nothing leaks between them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from zenml import step
+
+import materializers  # noqa: F401
+from roadwork.data.manifest import (
+    CalibrationSet,
+    ConformalSet,
+    Manifest,
+    SelectSet,
+    TestSet,
+    TrainSet,
+)
+from roadwork.data.splits import cut
+from roadwork.data.validation import ValidationReport, require_valid, validate_manifest
+from roadwork.evaluation.evaluate import summarise_data
+from roadwork.evaluation.record import DataSummary
+from roadwork.settings import Settings
+from steps.caching import library_cache
+
+
+@step(
+    cache_policy=library_cache(
+        "roadwork.data.splits", "roadwork.data.validation", "roadwork.evaluation.evaluate"
+    )
+)
+def split_validate(
+    manifest: Manifest, settings: Settings
+) -> tuple[
+    Annotated[TrainSet, "train"],
+    Annotated[SelectSet, "select"],
+    Annotated[CalibrationSet, "calibrate"],
+    Annotated[ConformalSet, "conformal"],
+    Annotated[TestSet, "test"],
+    Annotated[ValidationReport, "validation"],
+    Annotated[DataSummary, "data_summary"],
+]:
+    """Whole groups go to one set each; Great Expectations checks the outcome."""
+    splits = cut(manifest, settings.split, settings.seed)
+    report = validate_manifest(manifest, splits, settings.data)
+    require_valid(report)
+    return (
+        splits.train,
+        splits.select,
+        splits.calibrate,
+        splits.conformal,
+        splits.test,
+        report,
+        summarise_data(manifest, splits.each()),
+    )
