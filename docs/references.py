@@ -1,19 +1,22 @@
 """Write the references that follow from the code: ``python docs/references.py [--check]``.
 
-``.env.example`` comes from the table of environment variables, ``docs/settings.schema.json`` from
-the settings tree (editors complete and check the YAML with it). With ``--check`` nothing is
-written, and files that are out of step make it fail.
+``.env.example`` and ``docs/environment.md`` come from the table of environment variables,
+``docs/settings.md`` and ``docs/settings.schema.json`` from the settings tree (editors complete and
+check the YAML with the schema). With ``--check`` nothing is written, and files that are out of step
+make it fail.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from roadwork.environment import TELEMETRY_OFF, Environment
-from roadwork.settings import json_schema
+from roadwork.settings import SIZES, SizeInfo, json_schema
 
 __all__ = ["main", "references"]
 
@@ -25,6 +28,8 @@ def references() -> Mapping[Path, str]:
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     return {
         Path(".env.example"): _env_example(),
+        Path("docs/environment.md"): _environment_page(),
+        Path("docs/settings.md"): _settings_page(),
         Path("docs/settings.schema.json"): schema,
     }
 
@@ -42,6 +47,117 @@ def _env_example() -> str:
     lines += ["", "# Usage reports of the libraries beneath are off unless these say otherwise."]
     lines += [f"#{name}={value}" for name, value in TELEMETRY_OFF.items()]
     return "\n".join(lines) + "\n"
+
+
+def _environment_page() -> str:
+    prefix = Environment.model_config.get("env_prefix", "")
+    rows = [
+        (
+            f"`{prefix}{name.upper()}`",
+            "none" if field.default is None else _code(field.default),
+            field.description or "",
+        )
+        for name, field in Environment.model_fields.items()
+    ]
+    telemetry = [(f"`{name}`", f"`{value}`") for name, value in TELEMETRY_OFF.items()]
+    lines = [
+        "# Environment variables",
+        "",
+        "Written by `make docs` from `roadwork/environment.py`; `.env.example` holds the same. "
+        "`roadwork config env` shows the values in force. An empty variable counts as unset.",
+        "",
+        *_table(("Variable", "Default", "Meaning"), rows),
+        "",
+        "Usage reports of the libraries beneath are switched off in our processes. A variable that "
+        "is already set keeps its value.",
+        "",
+        *_table(("Variable", "Set to"), telemetry),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _settings_page() -> str:
+    schema = json_schema()
+    columns = [field.name for field in fields(SizeInfo)]
+    sizes = [
+        (f"`{name}`", *(str(getattr(info, column)) for column in columns))
+        for name, info in SIZES.items()
+    ]
+    lines = [
+        "# Settings",
+        "",
+        "Written by `make docs` from `roadwork/settings.py`. A settings file is YAML with these "
+        "keys; every key has a default, and an unknown key is an error. `roadwork config show "
+        "--config FILE` checks a file and prints it with every `auto` filled in.",
+        "",
+        *_sections(schema, schema, ""),
+        "## What `size` stands for",
+        "",
+        "`auto` takes its value from this table. A convolutional backbone takes 224 pixels and the "
+        "weights of its package.",
+        "",
+        *_table(("size", *(f"{name.replace('_', ' ')}" for name in columns)), sizes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sections(schema: Mapping[str, Any], node: Mapping[str, Any], path: str) -> Iterator[str]:
+    """A table of the plain keys of one settings class, then a section for each class inside."""
+    rows, inner = [], []
+    for key, value in node["properties"].items():
+        if "$ref" in value:
+            inner.append((f"{path}{key}", schema["$defs"][value["$ref"].rpartition("/")[2]]))
+        elif "oneOf" in value:
+            for kind, reference in value["discriminator"]["mapping"].items():
+                found = schema["$defs"][reference.rpartition("/")[2]]
+                inner.append((f"{path}{key}` with `kind: {kind}", found))
+        else:
+            default = "required" if "default" not in value else _code(value["default"])
+            rows.append((f"`{key}`", _values(value), default, value.get("description", "")))
+    if rows:
+        yield from (*_table(("Key", "Values", "Default", "Meaning"), rows), "")
+    for title, found in inner:
+        text = " ".join(found.get("description", "").split())
+        yield from (f"## `{title}`", "", *([text, ""] if text else []))
+        yield from _sections(schema, found, f"{title.partition('`')[0]}.")
+
+
+def _values(value: Mapping[str, Any]) -> str:
+    """What a key takes, in words, from its JSON Schema."""
+    if "anyOf" in value:
+        return " or ".join(_values(option) for option in value["anyOf"])
+    if "const" in value or "enum" in value:
+        return ", ".join(_code(v) for v in value.get("enum", [value.get("const")]))
+    if value["type"] == "array":
+        return f"list of {_values(value['items'])}"
+    words = {"null": "null", "boolean": "true, false", "string": "text"}
+    kind: str = value["type"]
+    text = words.get(kind, kind)
+    if value.get("format") == "path":
+        text = "path"
+    if "pattern" in value:
+        text += f" matching {_code(value['pattern'])}"
+    signs = (
+        ("minimum", "\N{GREATER-THAN OR EQUAL TO}"),
+        ("exclusiveMinimum", ">"),
+        ("maximum", "\N{LESS-THAN OR EQUAL TO}"),
+        ("exclusiveMaximum", "<"),
+    )
+    limits = [f"{sign} {value[key]:,}" for key, sign in signs if key in value]
+    return " ".join([text, ", ".join(limits)]).strip()
+
+
+def _code(value: object) -> str:
+    """A value as YAML would take it, set as code."""
+    if not isinstance(value, (str, Path)):
+        return f"`{json.dumps(value)}`"
+    # Text that YAML would read as a number keeps its quotation marks.
+    return f'`"{value}"`' if str(value).isdecimal() else f"`{value}`"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines]
 
 
 def main(arguments: list[str]) -> int:

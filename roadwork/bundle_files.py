@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from roadwork.data.views import RESAMPLING
+from roadwork.deferral import answered
 
 __all__ = [
     "BundleConfig",
@@ -85,12 +86,13 @@ class Policy(BundleFile):
 
     With two classes the positive one is decided when its probability lies above ``threshold``; a
     tie goes to the other class. With more classes the most probable one is decided, the first of
-    equals. An answer is deferred to a person when its prediction set is not exactly one class.
+    equals. An answer is deferred to a person unless its prediction set holds exactly one class and
+    that class is the decided one.
     """
 
     schema_version: Literal[1] = 1
     threshold: float = Field(default=0.5, gt=0, lt=1)
-    defer: Literal["not_one_class"] = "not_one_class"
+    defer: Literal["unless_set_is_decision"] = "unless_set_is_decision"
 
     def decide(self, probabilities: ArrayLike, positive: int) -> NDArray[np.int64]:
         """Class index (N,) for probabilities (N, K)."""
@@ -99,9 +101,14 @@ class Policy(BundleFile):
             return table.argmax(axis=1).astype(np.int64)
         return np.where(table[:, positive] > self.threshold, positive, 1 - positive)
 
-    def defers(self, sets: ArrayLike) -> NDArray[np.bool_]:
-        """Whether each of N answers is deferred, for prediction sets (N, K) of booleans."""
-        return np.asarray(sets, dtype=np.bool_).sum(axis=1) != 1
+    def defers(self, sets: ArrayLike, decisions: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each answer is deferred, (N,).
+
+        Args:
+            sets: (N, K) booleans, the prediction sets.
+            decisions: (N,) class indices, as :meth:`decide` gives them.
+        """
+        return ~answered(sets, decisions)
 
 
 class GoldenCase(BundleFile):

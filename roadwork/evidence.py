@@ -55,7 +55,7 @@ class Parity(Record):
 
 
 class Accepted(Record):
-    """Images that are answered, not deferred: how many, and how many of them rightly."""
+    """Images whose set is the decided label alone: how many, and how many of them rightly."""
 
     n: Natural
     right: Natural

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from roadwork.bundle import ModelBundle
 from roadwork.data.decode import UnreadableImage, decode_image
@@ -32,29 +32,26 @@ _PNG_MODES = frozenset({"1", "I", "I;16", "L", "LA", "P", "RGBA"})
 
 
 class Prediction(BaseModel):
-    """One answer.
-
-    Attributes:
-        probability: calibrated probability of the positive class.
-        label: name of the class decided on.
-        prediction_set: names of the classes that cannot be excluded; may be none.
-        coverage: how often the set holds the true class at least, as the bundle guarantees it.
-        defer: whether a person should look, because the set is not exactly one class.
-        stage: which stage of the model answered; 1 when there is one alone.
-        model: hash of the bundle.
-        latency_ms: milliseconds from the encoded image to this answer.
-    """
+    """One answer; the service's API describes its fields with these words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    probability: float
-    label: str
-    prediction_set: tuple[str, ...]
-    coverage: float
-    defer: bool
-    stage: int = 1
-    model: str
-    latency_ms: float
+    probability: float = Field(description="Calibrated probability of the positive class.")
+    label: str = Field(description="Name of the class decided on.")
+    prediction_set: tuple[str, ...] = Field(
+        description="Names of the classes that cannot be excluded; may be none."
+    )
+    coverage: float = Field(
+        description="How often the set holds the true class at least, as the bundle guarantees it."
+    )
+    defer: bool = Field(
+        description="Whether a person should look: true unless the set holds the label alone."
+    )
+    stage: int = Field(
+        default=1, description="Which stage of the model answered; 1 when there is one alone."
+    )
+    model: str = Field(description="Hash of the bundle.")
+    latency_ms: float = Field(description="Milliseconds from the encoded image to this answer.")
 
 
 class SelfTest(BaseModel):
@@ -181,13 +178,13 @@ class Predictor:
         probabilities = self.probabilities(logits)
         members = self._conformal.predict_set(probabilities)
         names, positive = self._config.classes, self._config.positive
-        decided = int(self._policy.decide(probabilities, positive)[0])
+        decided = self._policy.decide(probabilities, positive)
         return Prediction(
             probability=float(probabilities[0, positive]),
-            label=names[decided],
+            label=names[decided[0]],
             prediction_set=tuple(names[k] for k in np.flatnonzero(members[0])),
             coverage=self._coverage,
-            defer=bool(self._policy.defers(members)[0]),
+            defer=bool(self._policy.defers(members, decided)[0]),
             model=self.bundle.hash,
             latency_ms=round((time.perf_counter() - start) * 1e3, 3),
         )

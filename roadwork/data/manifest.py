@@ -136,7 +136,7 @@ class Manifest:
 
     @property
     def content_hash(self) -> str:
-        """Hash of all rows: equal manifests, equal hashes."""
+        """Hash of all rows, addresses included: equal manifests, equal hashes."""
         parts = (self.table, self.quarantine, self.duplicates)
         return hashlib.sha256("".join(map(table_hash, parts)).encode()).hexdigest()
 
@@ -228,7 +228,9 @@ class SampleSet:
 
     @property
     def content_hash(self) -> str:
-        """Hash of the role and all rows."""
+        """Hash of the role and all rows, addresses of the images included."""
+        # ``uri`` counts on purpose: the hash keys the cache of everything made from this set. If
+        # photographs move, an artifact with stale addresses must not be taken from the cache.
         return hashlib.sha256(f"{self.role}:{table_hash(self.table)}".encode()).hexdigest()
 
     def save(self, folder: Path) -> None:

@@ -56,8 +56,9 @@ def model_card(
             "## Intended use",
             "",
             "The model says whether a street photograph shows roadwork, how probable that is, and "
-            "which labels it cannot rule out. Use it to sort photographs for people who look at "
-            "the deferred ones. It is not made for driving decisions, for surveillance, or for "
+            "which labels it cannot rule out. An answer is deferred unless the label decided on is "
+            "the only one that it cannot rule out. Use it to sort photographs for people who look "
+            "at the deferred ones. It is not made for driving decisions, for surveillance, or for "
             "any use in which a single wrong answer does harm.",
             "",
             *_figures(report),

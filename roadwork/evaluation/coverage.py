@@ -28,7 +28,6 @@ def conformal_record(scored: ScoredSet, predictor: ConformalPredictor) -> Confor
     hits = covered(scored)
     sets = scored.sets if scored.sets is not None else np.zeros(scored.probabilities.shape, bool)
     sizes = sets.sum(axis=1)
-    answered = sizes == 1
     method = str(predictor.model_dump()["method"])
     overall, by_class = _fitted_on(predictor)
     return ConformalRecord(
@@ -54,11 +53,11 @@ def conformal_record(scored: ScoredSet, predictor: ConformalPredictor) -> Confor
             for index, name in enumerate(roadwork.CLASSES)
         },
         empty=float((sizes == 0).mean()),
-        singleton=float(answered.mean()),
+        singleton=float((sizes == 1).mean()),
         full=float((sizes == scored.n_classes).mean()),
-        defer=float((~answered).mean()),
-        accepted=int(answered.sum()),
-        accepted_accuracy=_coverage(hits[answered], None, predictor.alpha),
+        defer=float((~scored.answered).mean()),
+        accepted=int(scored.answered.sum()),
+        accepted_accuracy=_coverage(scored.correct[scored.answered], None, predictor.alpha),
     )
 
 

@@ -73,6 +73,7 @@ OF_SETS: tuple[str, ...] = (
     "coverage_positive",
     "mean_set_size",
     "singleton_share",
+    "answered_share",
     "selective_risk",
 )
 """Further metrics of the row that has prediction sets."""

@@ -47,7 +47,7 @@ def selection_section(report: EvaluationReport) -> Markup:
     sets, accuracy = report.conformal, report.metric("accuracy")
     right = sets.accepted_accuracy.value
     error = 1 - accuracy.value if accuracy and accuracy.value is not None else 0.0
-    deferred = (sets.singleton, 1 - right) if right is not None else None
+    deferred = (1 - sets.defer, 1 - right) if right is not None else None
     curve = drawing.risk_coverage(
         report.risk_coverage,
         error,
@@ -65,8 +65,9 @@ def selection_section(report: EvaluationReport) -> Markup:
         element(
             "p",
             "A model that knows when it may be wrong errs less when it answers only where it is "
-            f"sure. The rule in service: answer when the prediction set holds exactly one label. "
-            f"That leaves {percent(sets.defer)} to a person.",
+            "sure. The rule in service: answer when the prediction set holds exactly one label and "
+            "that label is the one decided on, the probability being above or below the "
+            f"threshold. That leaves {percent(sets.defer)} to a person.",
         ),
         element(
             "div",
@@ -93,7 +94,9 @@ def promise_section(report: EvaluationReport) -> Markup:
     rows = {name: sets.classes[name] for name in report.classes} | {"all": sets.marginal}
     chart = drawing.coverage_chart(rows, sets.target, "Coverage of the prediction sets")
     shares = {
-        "one label (answered)": sets.singleton,
+        "one label, the one decided on (answered)": 1 - sets.defer,
+        # Shares are cut to ten digits, so that their difference may fall below 0.
+        "one label, another one (deferred)": max(0.0, sets.singleton + sets.defer - 1),
         "both labels (deferred)": sets.full,
         "no label (deferred)": sets.empty,
     }

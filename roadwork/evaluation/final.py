@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
-
-from PIL import Image
+from pathlib import Path
 
 from roadwork import POSITIVE
 from roadwork.calibration.base import softmax
 from roadwork.calibration.fitted import FittedCalibrator
 from roadwork.conformal.fitted import FittedConformal
 from roadwork.data.contract import validate_final_eval
-from roadwork.data.loading import read_image
 from roadwork.data.manifest import TestSet
+from roadwork.data.thumbnails import thumbnail
 from roadwork.evaluation.evaluate import Baseline, build_report
 from roadwork.evaluation.record import (
     THUMBNAIL_BYTES,
@@ -26,8 +24,6 @@ from roadwork.pairing import TestScores
 from roadwork.settings import Settings
 
 __all__ = ["evaluate"]
-
-_THUMBNAIL = (240, 160)
 
 
 def evaluate(
@@ -67,7 +63,7 @@ def evaluate(
             ),
             probabilities=simple,
         ),
-        thumbnails=lambda rows: [_thumbnail(test.uris[row]) for row in rows],
+        thumbnails=lambda rows: _thumbnails(test, rows, settings.data.max_megapixels),
     )
     scores = TestScores(
         sample_ids=test.sample_ids,
@@ -101,13 +97,6 @@ def _info(classifier: Classifier, calibrator: FittedCalibrator) -> ModelInfo:
     )
 
 
-def _thumbnail(uri: str) -> bytes | None:
-    """A small JPEG, made smaller until it fits the report."""
-    image = read_image(uri)
-    image.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
-    for quality in (75, 55, 35):
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=quality)
-        if buffer.tell() <= THUMBNAIL_BYTES:
-            return buffer.getvalue()
-    return None
+def _thumbnails(test: TestSet, rows: list[int], max_megapixels: float) -> list[bytes | None]:
+    uris = test.uris
+    return [thumbnail(Path(uris[row]), THUMBNAIL_BYTES, max_megapixels) for row in rows]

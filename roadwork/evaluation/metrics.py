@@ -207,12 +207,9 @@ _sets = (
     ),
     MetricInfo("mean_set_size", "Mean set size", False, sets.mean_set_size, needs=_SETS),
     MetricInfo("empty_share", "Empty sets", False, sets.empty_share, needs=_SETS),
+    MetricInfo("singleton_share", "Sets of one label", True, sets.singleton_share, needs=_SETS),
     MetricInfo(
-        "singleton_share",
-        "Sets of one label (answered, not deferred)",
-        True,
-        sets.singleton_share,
-        needs=_SETS,
+        "answered_share", "Rows answered, not deferred", True, sets.answered_share, needs=_SETS
     ),
     MetricInfo("full_share", "Full sets", False, sets.full_share, needs=_SETS),
     MetricInfo(

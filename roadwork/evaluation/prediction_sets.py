@@ -1,8 +1,8 @@
 """Metrics of prediction sets: coverage, size, and risk under the defer rule.
 
-The defer rule: answer when the set holds exactly one label, and defer otherwise, for an empty set
-as for a set of several. The answer is the label in the set. Every metric takes a scored set and
-row weights (B, N) and gives (B,), NaN where undefined.
+The defer rule is that of service (:mod:`roadwork.deferral`): a row is answered when its set holds
+the predicted label alone. Every metric takes a scored set and row weights (B, N) and gives (B,),
+NaN where undefined.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from roadwork.errors import DataError
 from roadwork.evaluation.scored import ScoredSet, ratio
 
 __all__ = [
+    "answered_share",
     "class_coverage_of",
     "coverage",
     "covered",
@@ -65,8 +66,13 @@ def empty_share(scored: ScoredSet, weights: FloatArray) -> FloatArray:
 
 
 def singleton_share(scored: ScoredSet, weights: FloatArray) -> FloatArray:
-    """Share of sets of one label: the coverage of the defer rule, in the selective sense."""
+    """Share of sets of one label, whether or not it is the predicted one."""
     return _share(_sets(scored).sum(axis=1) == 1, weights)
+
+
+def answered_share(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+    """Share of rows that the defer rule answers: its coverage, in the selective sense."""
+    return _share(scored.answered, weights)
 
 
 def full_share(scored: ScoredSet, weights: FloatArray) -> FloatArray:
@@ -76,8 +82,7 @@ def full_share(scored: ScoredSet, weights: FloatArray) -> FloatArray:
 
 def selective_risk(scored: ScoredSet, weights: FloatArray) -> FloatArray:
     """Error rate among the rows that the defer rule answers; undefined when it answers none."""
-    answered = _sets(scored).sum(axis=1) == 1
-    return _share(~covered(scored), weights * answered)
+    return _share(~scored.correct, weights * scored.answered)
 
 
 def _sets(scored: ScoredSet) -> NDArray[np.bool_]:

@@ -128,9 +128,10 @@ class ConformalRecord(Record):
     """What the prediction sets promised, and what they did on the test set.
 
     ``target`` is 1 - alpha. ``empty``, ``singleton`` and ``full`` are shares of sets with no
-    label, one label and every label; ``defer`` is the share of images that go to a person because
-    their set is not a singleton; ``accepted_accuracy`` is that of the others. ``per_class`` says
-    whether the promise was made within each class or for all classes together.
+    label, one label and every label. ``defer`` is the share of images that go to a person because
+    their set is not the predicted label alone, so that it may exceed 1 - ``singleton``; the others
+    are ``accepted``, and ``accepted_accuracy`` is theirs. ``per_class`` says whether the promise
+    was made within each class or for all classes together.
     """
 
     method: str

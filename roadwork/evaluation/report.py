@@ -125,7 +125,7 @@ def _opening(report: EvaluationReport) -> Iterable[Markup]:
     tiles.append(
         _tile(
             "Answered alone",
-            percent(sets.singleton),
+            percent(1 - sets.defer),
             f"{percent(answered.value)} of these right" if answered.n else "nothing is answered",
         )
     )

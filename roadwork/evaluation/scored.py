@@ -22,6 +22,7 @@ from roadwork.calibration.base import (
     log_softmax,
     softmax,
 )
+from roadwork.deferral import answered
 from roadwork.errors import DataError
 
 __all__ = ["Ranking", "ScoredSet", "one_vs_rest", "ratio"]
@@ -122,6 +123,17 @@ class ScoredSet:
     def correct(self) -> NDArray[np.bool_]:
         """Whether the most probable class is the true one, (N,)."""
         return self.predicted == self.labels
+
+    @cached_property
+    def answered(self) -> NDArray[np.bool_]:
+        """Whether the defer rule answers each row, (N,): its set holds the prediction alone.
+
+        Raises:
+            DataError: there are no prediction sets.
+        """
+        if self.sets is None:
+            raise DataError("the defer rule needs prediction sets; pass sets=... to the ScoredSet.")
+        return answered(self.sets, self.predicted)
 
     @cached_property
     def confidence(self) -> FloatArray:

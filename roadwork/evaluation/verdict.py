@@ -221,7 +221,7 @@ def _deferral(report: EvaluationReport) -> Finding:
     if accuracy is None:
         return Finding("bad", "it answers nothing alone", "Every image goes to a person.")
     text = (
-        f"It answers {percent(sets.singleton)} of the images alone and is right in "
+        f"It answers {percent(1 - sets.defer)} of the images alone and is right in "
         f"{percent(accuracy)} of these answers"
     )
     if plain is None or plain.value is None:

@@ -6,6 +6,7 @@ values in a vision transformer, on the pointwise convolutions in a convolutional
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ def add_lora(
     targets = _TRANSFORMER_TARGETS if BACKBONES[backbone].transformer else _CONVOLUTION_TARGETS
     network.requires_grad_(False)
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, exclude_modules=exclude)
-    inject_adapter_in_model(config, network)
+    with contextlib.suppress(ValueError):  # no layer matches; said below in our words
+        inject_adapter_in_model(config, network)
     adapted = [name for name, module in network.named_modules() if isinstance(module, LoraLayer)]
     if not adapted:
         raise TrainingError(f"no layer of {backbone} matches {targets}: nothing would be adapted")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from roadwork.data.exposure import Exposure
 from roadwork.environment import Environment
-from roadwork.errors import BundleError, ConfigError
+from roadwork.errors import ConfigError
 from roadwork.settings import BackboneSettings
 
 __all__ = ["BACKBONES", "Backbone", "BackboneInfo", "build_network", "load_backbone", "state_hash"]
@@ -252,6 +252,11 @@ def _hub(network: nn.Module, settings: BackboneSettings) -> str:
             "backbone.weights: hub would ask a model hub, but ROADWORK_OFFLINE is true: set it to "
             "false, or use weights: local with weights_path, or weights: random"
         )
+    if not _info(settings.name).transformer:
+        raise ConfigError(
+            f"backbone.weights: hub has weights for vision transformers alone, not for "
+            f"{settings.name}: use package"
+        )
     source = timm.create_model(
         f"{_info(settings.name).timm_name}.lvd1689m", pretrained=True, num_classes=0
     )
@@ -284,8 +289,14 @@ def _load_pretrained(network: nn.Module, state: Mapping[str, Tensor], where: str
     wanted = network.state_dict()
     missing = sorted(set(wanted) - set(state))
     if missing:
-        raise BundleError(
+        raise ConfigError(
             f"{where} lacks {len(missing)} tensors of this backbone, such as {missing[0]}: the "
             "weights belong to another architecture"
         )
+    for name, tensor in wanted.items():
+        if state[name].shape != tensor.shape:
+            raise ConfigError(
+                f"{where} has {name} in the shape {tuple(state[name].shape)} instead of "
+                f"{tuple(tensor.shape)}: the weights belong to another architecture"
+            )
     network.load_state_dict({name: state[name] for name in wanted}, strict=True)

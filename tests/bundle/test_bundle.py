@@ -160,8 +160,19 @@ def test_policy_by_hand() -> None:
     assert Policy().decide(table, positive=0).tolist() == [1, 1, 1]
     three = np.array([[0.2, 0.4, 0.4], [0.5, 0.3, 0.2]])
     assert Policy().decide(three, positive=1).tolist() == [1, 0]
-    sets = np.array([[True, False], [True, True], [False, False]])
-    assert Policy().defers(sets).tolist() == [False, True, True]
+
+
+def test_the_policy_answers_when_the_set_is_the_decision_alone() -> None:
+    sets = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 1], [0, 0]], dtype=bool)
+    decisions = np.array([0, 1, 1, 0, 1, 0])
+    assert Policy().defers(sets, decisions).tolist() == [False, False, True, True, True, True]
+    assert Policy().defers(np.zeros((0, 2), dtype=bool), np.zeros(0)).tolist() == []
+    # P(roadwork) = 0.6 in a set of roadwork alone: a threshold of 0.7 turns the answer around.
+    table, only_roadwork = np.array([[0.4, 0.6]]), np.array([[False, True]])
+    for threshold, deferred in ((0.5, False), (0.7, True)):
+        policy = Policy(threshold=threshold)
+        decided = policy.decide(table, positive=1)
+        assert policy.defers(only_roadwork, decided).tolist() == [deferred]
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20))

@@ -16,8 +16,18 @@ from roadwork.bundle import ModelBundle
 from roadwork.bundle_files import to_json
 from roadwork.data.decode import Refusal, UnreadableImage
 from roadwork.errors import BundleError, ParityError
+from roadwork.evaluation.coverage import conformal_record
+from roadwork.evaluation.scored import ScoredSet
 from roadwork.predictor import Prediction, Predictor
-from tests.bundle.make_bundle import bundle_parts, colors, jpeg, make_bundle, onnx_model, picture
+from tests.bundle.make_bundle import (
+    CONFORMAL,
+    bundle_parts,
+    colors,
+    jpeg,
+    make_bundle,
+    onnx_model,
+    picture,
+)
 
 
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
@@ -51,6 +61,30 @@ def test_answers_by_hand(predictor: Predictor, bundle: ModelBundle) -> None:
     assert {answer.model for answer in answers} == {bundle.hash}
     assert {answer.stage for answer in answers} == {1}
     assert all(answer.latency_ms > 0 for answer in answers)
+
+
+def test_a_set_without_the_decided_label_defers(tmp_path: Path) -> None:
+    # Thresholds 0.3 and 0.8 put "none" into the set from P(none) >= 0.7, roadwork from 0.2.
+    conformal = CONFORMAL.model_copy(update={"thresholds": (0.3, 0.8)})
+    bundle = make_bundle(tmp_path / "bundle", {"conformal.json": to_json(conformal)})
+    # Logits ±3 * 20 / 255, temperature 1.5: P = 1 / (1 + exp(-4 * 20 / 255)) = 0.5778.
+    bluish, reddish, blue = Predictor(bundle, threads=1).predict(
+        [plain(100, 120), plain(120, 100), plain(0, 255)]
+    )
+    assert bluish.probability == pytest.approx(1 - 0.5778, abs=1e-4)
+    assert (bluish.label, bluish.prediction_set, bluish.defer) == ("none", ("roadwork",), True)
+    assert reddish.probability == pytest.approx(0.5778, abs=1e-4)
+    assert (reddish.label, reddish.prediction_set) == ("roadwork", ("roadwork",))
+    assert not reddish.defer
+    assert (blue.label, blue.prediction_set, blue.defer) == ("none", ("none",), False)
+    # The evaluation counts the same three in the same way; its rows are right, right and wrong.
+    positive = np.array([answer.probability for answer in (bluish, reddish, blue)])
+    table = np.stack([1 - positive, positive], axis=1)
+    scored = ScoredSet(table, np.array([0, 1, 1]), bundle.conformal.predict_set(table))
+    record = conformal_record(scored, bundle.conformal)
+    assert (record.singleton, record.accepted) == (1.0, 2)
+    assert record.defer == pytest.approx(1 / 3)
+    assert (record.accepted_accuracy.covered, record.accepted_accuracy.n) == (1, 2)
 
 
 def test_the_json_is_that_of_the_design(predictor: Predictor) -> None:

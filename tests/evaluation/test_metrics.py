@@ -286,26 +286,29 @@ def test_log_likelihood_reports_its_clipping_and_needs_none_with_logits() -> Non
 
 
 def test_prediction_sets_by_hand() -> None:
-    sets = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [0, 1], [0, 0]], dtype=bool)
-    scored = binary([0.1, 0.8, 0.5, 0.5, 0.9, 0.3], [0, 1, 1, 1, 0, 0], sets=sets)
+    # Row 6: P(roadwork) = 0.4 is no prediction of roadwork, yet its set holds roadwork alone.
+    sets = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [0, 1], [0, 0], [0, 1]], dtype=bool)
+    scored = binary([0.1, 0.8, 0.5, 0.5, 0.9, 0.3, 0.4], [0, 1, 1, 1, 0, 0, 1], sets=sets)
+    assert scored.answered.tolist() == [True, True, False, False, True, False, False]
     expected = {
-        "coverage": 3 / 6,
+        "coverage": 4 / 7,
         "coverage_negative": 1 / 3,
-        "coverage_positive": 2 / 3,
+        "coverage_positive": 3 / 4,
         "coverage_lowest_class": 1 / 3,
-        "mean_set_size": 5 / 6,
-        "empty_share": 2 / 6,
-        "singleton_share": 3 / 6,
-        "full_share": 1 / 6,
+        "mean_set_size": 6 / 7,
+        "empty_share": 2 / 7,
+        "singleton_share": 4 / 7,
+        "answered_share": 3 / 7,
+        "full_share": 1 / 7,
         "selective_risk": 1 / 3,
     }
     for name, wanted in expected.items():
         assert value(name, scored) == pytest.approx(wanted, abs=1e-15), name
     negative, positive = class_coverage(scored)
-    assert (negative.n, positive.n) == (3, 3)
+    assert (negative.n, positive.n) == (3, 4)
     assert (negative.low, negative.high) == clopper_pearson(1, 3)
-    assert (positive.low, positive.high) == clopper_pearson(2, 3)
-    deferred = METRICS["selective_risk"].compute(scored.take([2, 3]))
+    assert (positive.low, positive.high) == clopper_pearson(3, 4)
+    deferred = METRICS["selective_risk"].compute(scored.take([2, 3, 6]))
     assert deferred.value is None and deferred.reason == "every row is deferred"
     missing = class_coverage(scored.take([0]))[1]
     assert missing.value is None and missing.n == 0

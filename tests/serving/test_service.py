@@ -291,6 +291,7 @@ def test_the_description_of_the_api(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()
     properties = described["components"]["schemas"]["Prediction"]["properties"]
     assert set(properties) == set(upload(client, RED).json())
+    assert "unless the set holds the label alone" in properties["defer"]["description"]
     assert set(described["paths"]["/predict"]["post"]["responses"]) == {
         "200",
         "400",

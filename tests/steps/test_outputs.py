@@ -7,8 +7,6 @@ import pkgutil
 import typing
 from typing import Annotated, Any
 
-import pytest
-
 import steps
 
 
@@ -32,7 +30,6 @@ def output_types(step: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_no_output_falls_back_to_serialised_objects(zenml: Any) -> None:
     from zenml.materializers.cloudpickle_materializer import CloudpickleMaterializer
     from zenml.materializers.materializer_registry import materializer_registry

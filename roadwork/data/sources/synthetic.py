@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,9 +55,6 @@ class Synthetic:
             return
         from roadwork.data.scenes import SceneSettings, write_scenes
 
-        partial = self.folder.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         wanted = self.settings
         scenes = SceneSettings(
             seed=self.seed,
@@ -66,9 +63,22 @@ class Synthetic:
             faults=wanted.faults,
             label_noise=wanted.label_noise,
         )
-        with progress("Drawing scenes") as update:
-            write_scenes(partial, scenes, progress=update)
-        partial.rename(self.folder)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        # Every process draws into a folder of its own and the first to finish renames it; one that
+        # is killed leaves its folder behind, which nobody reads.
+        with tempfile.TemporaryDirectory(
+            prefix=f".{self.folder.name}.", suffix=".partial", dir=self.folder.parent
+        ) as made:
+            partial = Path(made, "scenes")
+            partial.mkdir()
+            with progress("Drawing scenes") as update:
+                write_scenes(partial, scenes, progress=update)
+            try:
+                partial.rename(self.folder)
+            except OSError:
+                # Another process was first: equal settings give equal scenes, so take its folder.
+                if not (self.folder / "scenes.csv").is_file():
+                    raise
 
 
 def _works_size(row: dict[str, str]) -> str | None:
