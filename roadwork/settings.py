@@ -303,7 +303,6 @@ class SizeInfo:
     """What one position of the size dial stands for."""
 
     backbone: str
-    weights: str
     image_size: int
     pretrain_epochs: int
     pretrain_batch: int
@@ -313,10 +312,10 @@ class SizeInfo:
 
 
 SIZES: Mapping[str, SizeInfo] = {
-    "tiny": SizeInfo("vit_pico_patch16_dinov3", "random", 96, 2, 64, 6, 16, 1e-3),
-    "small": SizeInfo("vit_small_patch16_dinov3", "hub", 224, 10, 64, 10, 16, 5e-4),
-    "base": SizeInfo("vit_base_patch16_dinov3", "hub", 224, 20, 128, 10, 32, 3e-4),
-    "large": SizeInfo("vit_large_patch16_dinov3", "hub", 224, 20, 128, 10, 32, 2e-4),
+    "tiny": SizeInfo("tf_efficientnet_lite0", 96, 2, 64, 2, 8, 2e-3),
+    "small": SizeInfo("vit_small_patch16_dinov3", 224, 10, 64, 10, 16, 5e-4),
+    "base": SizeInfo("vit_base_patch16_dinov3", 224, 20, 128, 10, 32, 3e-4),
+    "large": SizeInfo("vit_large_patch16_dinov3", 224, 20, 128, 10, 32, 2e-4),
 }
 
 
@@ -344,14 +343,16 @@ def resolve(settings: Settings, environment: Environment | None = None) -> Setti
     backbone["name"] = size.backbone if chosen else backbone["name"]
     convolutional = not backbone["name"].startswith("vit_")
     if backbone["weights"] == "auto":
-        backbone["weights"] = "package" if convolutional else size.weights
+        # No weights are published for the tiny form of the transformer.
+        transformer = "random" if settings.size == "tiny" else "hub"
+        backbone["weights"] = "package" if convolutional else transformer
     if backbone["weights"] == "package" and backbone["name"] != "tf_efficientnet_lite0":
         raise ConfigError(
             f"backbone.weights: package exists for tf_efficientnet_lite0 alone, not for "
             f"{backbone['name']}: use local, hub or random"
         )
     if backbone["image_size"] == "auto":
-        backbone["image_size"] = 224 if convolutional else size.image_size
+        backbone["image_size"] = size.image_size
     if not convolutional and backbone["image_size"] % 16:
         raise ConfigError(
             f"backbone.image_size {backbone['image_size']} is no multiple of the patch size 16: "

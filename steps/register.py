@@ -33,5 +33,7 @@ def register(
         data_hash=manifest.content_hash,
         scores=test_scores,
     )
-    log_metadata({"mlflow_version": version, "bundle_hash": bundle.hash}, infer_model=True)
+    log_metadata(
+        metadata={"mlflow_version": version, "bundle_hash": bundle.hash}, infer_model=True
+    )
     return version

@@ -8,12 +8,16 @@ import logging
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from roadwork import __version__
 from roadwork.errors import ParityError
 from roadwork.models.classifier import Classifier
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["INPUT", "OUTPUT", "export_onnx"]
 
@@ -27,7 +31,7 @@ def export_onnx(classifier: Classifier) -> bytes:
 
     The graph takes ``views``, uint8 of shape (N, V, S, S, 3) with any N, and gives ``logits``,
     float32 of shape (N, K). Scaling and normalisation are inside. The model's metadata names the
-    classes and the version that wrote it.
+    classes and the version that wrote it; nothing in it tells where it was made.
 
     Raises:
         ParityError: the exporter failed.
@@ -67,6 +71,7 @@ def export_onnx(classifier: Classifier) -> bytes:
                 f"the ONNX exporter failed on {spec.backbone}: {str(error).splitlines()[0]}"
             ) from error
         model = onnx.load(path)
+    _forget_sources(model)
     metadata = {
         "producer": f"roadwork {__version__}",
         "classes": ",".join(spec.classes),
@@ -78,6 +83,19 @@ def export_onnx(classifier: Classifier) -> bytes:
         entry.key, entry.value = key, value
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
+
+
+def _forget_sources(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes: stack traces with the paths of the machine, at every node.
+
+    They would also make equal networks differ, wherever Python is installed elsewhere.
+    """
+    graph = model.graph
+    nodes = [*graph.node, *(node for function in model.functions for node in function.node)]
+    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in (graph, *model.functions, *nodes, *values):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 @contextlib.contextmanager

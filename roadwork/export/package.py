@@ -28,7 +28,7 @@ from roadwork.export.parity import EngineParity, ParityReport, check_parity
 from roadwork.models.backbone import BACKBONES, contiguous
 from roadwork.models.classifier import Classifier
 from roadwork.models.inference import run_network
-from roadwork.settings import Settings
+from roadwork.settings import ImageFolderSource, Settings
 
 __all__ = ["Packaged", "package"]
 
@@ -115,7 +115,7 @@ def package(
         "metrics.json": report.metrics_json(),
         "parity.json": to_json(parity),
         "report.html": render_html(report).encode(),
-        "settings.json": settings.model_dump_json(indent=1).encode(),
+        "settings.json": _portable(settings).model_dump_json(indent=1).encode(),
         "README.md": model_card(
             report,
             title=f"roadwork: {settings.name}",
@@ -127,6 +127,18 @@ def package(
     }
     target = folder / f"{settings.name}-{classifier.content_hash[:12]}"
     return Packaged(_write(target, parts), report)
+
+
+def _portable(settings: Settings) -> Settings:
+    """The settings without paths of this machine: a bundle tells nothing of where it was made."""
+    data, backbone = settings.data, settings.backbone
+    if isinstance(data.source, ImageFolderSource):
+        data = data.model_copy(update={"source": data.source.model_copy(update={"root": None})})
+    if backbone.weights_path is not None:
+        # The name stays: without it, settings with local weights would not be valid.
+        name = Path(backbone.weights_path.name)
+        backbone = backbone.model_copy(update={"weights_path": name})
+    return settings.model_copy(update={"runs": None, "data": data, "backbone": backbone})
 
 
 def _write(target: Path, parts: Mapping[str, bytes | Path]) -> ModelBundle:

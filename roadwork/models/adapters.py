@@ -61,7 +61,7 @@ def merge_lora(network: nn.Module) -> None:
     for name, module in list(network.named_modules()):
         if isinstance(module, LoraLayer):
             assert isinstance(module, nn.Module)
-            module.merge(safe_merge=True)  # pyright: ignore[reportAttributeAccessIssue]
+            module.merge(safe_merge=True)
             parent, _, child = name.rpartition(".")
             setattr(network.get_submodule(parent), child, module.get_base_layer())
     network.requires_grad_(True)

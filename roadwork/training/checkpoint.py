@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -24,13 +25,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         TrainingError: it is damaged, or holds anything but tensors and plain values.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TrainingError(
             f"the checkpoint {path} is refused: it is damaged, or holds objects other than tensors "
             f"and plain values ({reason[:160]}). Delete it to train from the start."
         ) from None
+    if not isinstance(found, dict) or "global_step" not in found:
+        raise TrainingError(
+            f"the checkpoint {path} is refused: it was not written by training. Delete it to train "
+            "from the start."
+        )
+    return found
 
 
 class SafeCheckpointIO(CheckpointIO):
@@ -54,7 +61,8 @@ class SafeCheckpointIO(CheckpointIO):
                 os.fsync(file.fileno())
             partial.replace(target)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             full = isinstance(error, OSError) and error.errno == errno.ENOSPC
             what = "the disk is full" if full else str(error)
             raise TrainingError(f"cannot write the checkpoint {target}: {what}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import sys
 import time
 import warnings
@@ -52,14 +53,16 @@ def fit(
         patience: passes without a better value before training stops.
 
     Raises:
-        TrainingError: the checkpoint is refused, or the loss is not finite.
+        TrainingError: the checkpoint is refused, the loss is not finite, or training was
+            interrupted.
     """
     checkpoint = folder / "last.ckpt"
     resume = checkpoint if checkpoint.exists() else None
     if resume is not None:
         step = load_checkpoint(resume)["global_step"]
         logger.info("going on from the checkpoint of step %d", step)
-    bar: Callback = RichProgressBar(leave=True) if sys.stderr.isatty() else PlainProgress()
+    live = sys.stderr.isatty()
+    bar: Callback = RichProgressBar(leave=True) if live else PlainProgress()
     callbacks: list[Callback] = [bar, CheckpointEvery(checkpoint, checkpoint_every)]
     if monitor is not None:
         callbacks.append(EarlyStopping(monitor, patience=patience, min_delta=0.0, mode="min"))
@@ -78,6 +81,7 @@ def fit(
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
+            enable_progress_bar=live,
             num_sanity_val_steps=0,
             gradient_clip_val=1.0,
             callbacks=callbacks,
@@ -86,12 +90,18 @@ def fit(
             deterministic="warn" if torch.cuda.is_available() else True,
             limit_val_batches=None if select is not None else 0,
         )
-        trainer.fit(module, stream, select, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise TrainingError(
-            f"training was interrupted at step {trainer.global_step}; the same command goes on "
-            "from the last checkpoint"
-        )
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, stream, select, ckpt_path=resume, weights_only=True)
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+            # Lightning turns an interrupt into an exit, and ignores every later interrupt.
+            signal.signal(signal.SIGINT, handler)
+            raise TrainingError(
+                f"training was interrupted at step {trainer.global_step}; the same command goes on "
+                "from the last checkpoint"
+            ) from None
 
 
 def weight_groups(module: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
@@ -168,6 +178,6 @@ def require_finite(loss: torch.Tensor, what: str) -> torch.Tensor:
     """
     if not torch.isfinite(loss):
         raise TrainingError(
-            f"the {what} loss is {float(loss)}: lower the learning rate, or use precision 32"
+            f"the {what} loss is {loss.item()}: lower the learning rate, or use precision 32"
         )
     return loss

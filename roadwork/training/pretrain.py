@@ -137,6 +137,9 @@ def _reason_to_skip(backbone: Backbone, wanted: PretrainSettings) -> str | None:
 class _Explora(LightningModule):
     """Student, teacher and prototypes; the teacher follows the student's trained weights."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, network: nn.Module, backbone: Backbone, wanted: PretrainSettings, steps: int
     ) -> None:
@@ -173,8 +176,14 @@ class _Explora(LightningModule):
         self.log("pretrain/entropy", entropy, on_step=False, on_epoch=True, batch_size=1)
         return loss
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        # Not at the end of the batch: the checkpoint is saved there, before the module's own hook,
+        # and would miss the teacher's last move.
+        super().optimizer_step(*args, **kwargs)
+        self._follow()
+
     @torch.no_grad()
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def _follow(self) -> None:
         pairs = (
             *zip(self.student.parameters(), self.teacher.parameters(), strict=True),
             *zip(self.student_head.parameters(), self.teacher_head.parameters(), strict=True),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from roadwork import CLASSES
 from roadwork.data.exposure import Exposure, Use
 from roadwork.data.manifest import TrainSet
+from roadwork.errors import DataError
 from roadwork.models.backbone import Backbone
 from roadwork.models.classifier import Classifier, ClassifierSpec, attach_head
 from roadwork.models.inference import extract_features
@@ -31,7 +32,16 @@ def fit_probe(backbone: Backbone, train: TrainSet, settings: Settings) -> Classi
     """Fit a linear head on the frozen backbone's features of the training set.
 
     The penalty is chosen by cross-validated log loss over the training groups.
+
+    Raises:
+        DataError: the training set holds one class alone.
     """
+    present = np.unique(train.labels)
+    if len(present) < 2:
+        raise DataError(
+            f"all {len(train)} training images have the label {CLASSES[present[0]]}: there is "
+            "nothing to tell apart. Add images of the other class, in groups of their own."
+        )
     network = attach_head(backbone, settings.backbone.views)
     features = extract_features(network, train, settings)
     weight, bias = _logistic_regression(features, train.labels, train.groups)
@@ -83,7 +93,8 @@ def _folds(
     splitter: Any, labels: NDArray[np.int64], groups: NDArray[Any]
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Grouped folds whose training part holds both classes; none if groups are too few."""
-    count = min(5, len(np.unique(groups)))
+    # The splitter asks for a class with at least as many samples as folds.
+    count = min(5, len(np.unique(groups)), int(np.bincount(labels).max()))
     if count < 2:
         return []
     with warnings.catch_warnings():

@@ -16,7 +16,7 @@ from roadwork.errors import DataError, LeakageError
 from tests.data import made
 
 SPLITS = made.splits(made.good_parts(40))
-LOGITS = np.random.default_rng(1).normal(size=(40, 2))
+LOGITS = np.random.default_rng(1).normal(size=(40, 2)) + np.eye(2)[SPLITS.calibrate.labels]
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,7 @@ class Model:
     title: str = "fine-tuned model"
 
 
-TRAINED = Model(
-    Exposure.of(Use.TRAIN, SPLITS.train).union(Exposure.of(Use.SELECT, SPLITS.select))
-)
+TRAINED = Model(Exposure.of(Use.TRAIN, SPLITS.train).union(Exposure.of(Use.SELECT, SPLITS.select)))
 
 
 @pytest.mark.parametrize("method", CALIBRATORS)

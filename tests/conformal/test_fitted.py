@@ -29,9 +29,7 @@ class Part:
 
 
 MODEL = Part(Exposure.of(Use.TRAIN, SPLITS.train), "fine-tuned model")
-CALIBRATOR = Part(
-    MODEL.exposure.union(Exposure.of(Use.CALIBRATE, SPLITS.calibrate)), "calibrator"
-)
+CALIBRATOR = Part(MODEL.exposure.union(Exposure.of(Use.CALIBRATE, SPLITS.calibrate)), "calibrator")
 
 
 def fitted(method: str = "mondrian", alpha: float = 0.2) -> FittedConformal:
@@ -101,8 +99,6 @@ def test_the_hash_changes_with_the_thresholds_and_the_exposure() -> None:
     )
     assert other.exposure.counts() == fitted().exposure.counts()  # through the calibrator
     assert fitted().content_hash == other.content_hash
-    bare = fit_conformal(
-        MODEL, MODEL, SPLITS.conformal, PROBABILITIES, "mondrian", 0.2
-    )
+    bare = fit_conformal(MODEL, MODEL, SPLITS.conformal, PROBABILITIES, "mondrian", 0.2)
     hashes = {fitted().content_hash, fitted(alpha=0.3).content_hash, bare.content_hash}
     assert len(hashes) == 3

@@ -12,5 +12,5 @@ from tests.training.made_photos import INFO, NAME
 def two_blocks() -> Iterator[None]:
     """The registry knows the small backbone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKBONES, NAME, INFO)  # pyright: ignore[reportArgumentType]
+        patch.setitem(BACKBONES, NAME, INFO)
         yield

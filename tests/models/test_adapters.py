@@ -105,9 +105,8 @@ def test_the_update_is_scaled_by_alpha_over_rank() -> None:
     before = network.get_parameter("blocks.0.attn.q_proj.weight").detach().clone()
     add_lora(network, NAME, rank=2, alpha=6)
     perturb(network)
-    layer = network.get_submodule("blocks.0.attn.q_proj")
-    assert isinstance(layer, LoraLayer)
-    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    a = network.get_parameter("blocks.0.attn.q_proj.lora_A.default.weight")
+    b = network.get_parameter("blocks.0.attn.q_proj.lora_B.default.weight")
     expected = before + 3.0 * (b @ a).detach()
     merge_lora(network)
     found = network.get_parameter("blocks.0.attn.q_proj.weight")
@@ -123,7 +122,12 @@ def test_adapting_nothing_is_an_error() -> None:
 
 def test_explora_trains_the_last_block_the_norms_the_class_token_and_lora_elsewhere() -> None:
     network = network_of(PICO)
-    norms = {f"blocks.{b}.norm{n}.{part}" for b in range(6) for n in (1, 2) for part in ("weight", "bias")}
+    norms = {
+        f"blocks.{b}.norm{n}.{part}"
+        for b in range(6)
+        for n in (1, 2)
+        for part in ("weight", "bias")
+    }
     last = {name for name, _ in network.named_parameters() if name.startswith("blocks.5.")}
     adapted = add_lora(network, PICO, rank=2, alpha=2, exclude=last_block(network))
     explora_parameters(network)

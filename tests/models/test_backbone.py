@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from roadwork.data.exposure import Exposure, Use
 from roadwork.data.manifest import TrainSet
 from roadwork.errors import ConfigError
+from roadwork.export.golden import golden_pictures, views_of
 from roadwork.models import backbone as module
 from roadwork.models.backbone import (
     BACKBONES,
@@ -105,7 +106,7 @@ def test_wrong_local_files_are_refused_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_the_hub_is_not_asked_when_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
         assert not kwargs.get("pretrained"), "the hub was asked"
         return original(*args, **kwargs)
 
@@ -158,12 +159,19 @@ def test_the_packaged_weights_are_learned_ones() -> None:
     }
     assert len(statistics) == 49
     assert all(not torch.equal(t, torch.ones_like(t)) for t in statistics.values())
-    with torch.no_grad():
-        spread = learned.network(pictures(4, 64)).std(dim=0)
-        flat = random(pictures(4, 64)).std(dim=0)
-    assert spread.shape == (1280,)
-    # An untrained network maps all pictures to almost the same features.
-    assert float(spread.mean()) > 5 * float(flat.mean())
+    # To learned features a mirrored scene is much nearer than another scene; to random ones not.
+    scenes = views_of(golden_pictures(4), 64, 0)[:, 0]
+    pixels = torch.from_numpy(scenes).permute(0, 3, 1, 2).float() / 127.5 - 1
+    ratios = []
+    for network in (learned.network, random):
+        with torch.no_grad():
+            features, mirrored = network(pixels), network(pixels.flip(3))
+        assert features.shape == (4, 1280)
+        ratios.append(
+            float(torch.pdist(features).mean() / (features - mirrored).norm(dim=1).mean())
+        )
+    assert ratios[0] > 1.8
+    assert ratios[1] < 1.4
 
 
 def test_packaged_weights_that_were_changed_are_refused(

@@ -14,7 +14,7 @@ from tests.training.made_photos import INFO, NAME, photo_sets
 def two_blocks() -> Iterator[None]:
     """The registry knows the small backbone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKBONES, NAME, INFO)  # pyright: ignore[reportArgumentType]
+        patch.setitem(BACKBONES, NAME, INFO)
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,14 @@ def photo_rows(folder: Path, numbers: range) -> list[dict[str, Any]]:
     for number in numbers:
         path = folder / f"{number}.png"
         write_photo(path, number, number % 2)
-        rows.append(made.row(number, uri=str(path)))
+        rows.append(made.row(number, uri=str(path), file=path.name))
     return rows
 
 
 def photo_sets(folder: Path) -> Splits:
     """Five sets: 20 pictures to train on, 12 in each of the others."""
     starts = [0, 20, 32, 44, 56, 68]
-    return made.splits(
-        [photo_rows(folder, range(a, b)) for a, b in zip(starts, starts[1:], strict=False)]
-    )
+    return made.splits([photo_rows(folder, range(a, b)) for a, b in pairwise(starts)])
 
 
 def small_settings(**changes: Any) -> Settings:

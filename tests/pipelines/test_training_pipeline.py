@@ -1,0 +1,207 @@
+"""The literal command, end to end on the local stack: cached, killed, resumed, reproduced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = {
+    "name": "small",
+    "data": {"source": {"kind": "synthetic", "drives": 36, "min_frames": 4, "max_frames": 5}},
+    "backbone": {"name": "vit_pico_patch16_dinov3", "image_size": 32},
+    "pretrain": {"epochs": 1, "batch_size": 32, "rank": 4, "prototypes": 32},
+    "finetune": {"adapter": "lora", "epochs": 3, "batch_size": 8, "checkpoint_every": 2},
+    "evaluate": {"bootstrap": 100, "worst": 2},
+    "export": {"golden": 4, "max_probability_difference": 1e-4},
+    "deploy": {"build": False},
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A user's own ZenML store and runs folder."""
+
+    folder: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ZENML_CONFIG_PATH": str(self.folder / "zenml"),
+            "ZENML_REPOSITORY_PATH": str(self.folder),
+            "ZENML_LOGGING_VERBOSITY": "INFO",
+            "OMP_NUM_THREADS": "1",
+            "NO_COLOR": "1",
+        }
+
+    def command(self, **changes: object) -> list[str]:
+        config = self.folder / "settings.yaml"
+        tree = {**SETTINGS, "runs": str(self.runs), **changes}
+        config.write_text(yaml.safe_dump({"parameters": {"settings": tree}}))
+        zenml = str(Path(sys.executable).with_name("zenml"))
+        return [zenml, "pipeline", "run", "training_pipeline", "--config", str(config)]
+
+    def start(self, **changes: object) -> subprocess.Popen[str]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        zenml = str(Path(sys.executable).with_name("zenml"))
+        if not (self.folder / ".zen").exists():
+            subprocess.run(
+                [zenml, "init"], cwd=self.folder, env=self.environment, check=True, timeout=120
+            )
+        return subprocess.Popen(
+            self.command(**changes),
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, **changes: object) -> str:
+        process = self.start(**changes)
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output[-6000:]
+        return output
+
+    def metrics(self) -> bytes:
+        (path,) = (self.runs / "reports").glob("*.metrics.json")
+        return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("first"))
+    output = place.run()
+    assert output.count("has finished in") == 12, output[-4000:]
+    return place
+
+
+def test_every_part_has_its_place(first: Place) -> None:
+    figures = json.loads(first.metrics())
+    assert figures["synthetic"] is True
+    assert {row["key"] for row in figures["rows"]} == {"model", "uncalibrated", "baseline"}
+    (bundle,) = (first.runs / "bundles").iterdir()
+    from roadwork.bundle import ModelBundle
+
+    opened = ModelBundle.open(bundle)
+    assert set(opened.exposure.uses) == {
+        "pretrain",
+        "train",
+        "select",
+        "calibrate",
+        "conformalise",
+    }
+    assert opened.parity.accepted == ("onnxruntime", "openvino")
+    assert (first.runs / "mlflow.db").is_file()
+    assert not list((first.runs / "checkpoints").iterdir()), "a finished run leaves no checkpoint"
+
+
+def test_no_step_output_is_a_serialised_python_object(first: Place) -> None:
+    script = """
+import json
+from zenml.client import Client
+(run,) = Client().list_pipeline_runs().items
+outputs = {
+    f"{step}.{name}": artifact.materializer.import_path
+    for step, details in run.steps.items()
+    for name, artifacts in details.outputs.items()
+    for artifact in artifacts
+}
+print("OUTPUTS " + json.dumps(outputs))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**first.environment, "ZENML_LOGGING_VERBOSITY": "ERROR"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=180,
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("OUTPUTS "))
+    outputs = json.loads(line.removeprefix("OUTPUTS "))
+    assert len(outputs) == 22
+    allowed = ("materializers.", "zenml.materializers.built_in_materializer.")
+    wrong = {name: path for name, path in outputs.items() if not path.startswith(allowed)}
+    assert not wrong
+    assert not [path for path in outputs.values() if "pickle" in path.lower()]
+    stored = (first.folder / "zenml" / "local_stores").rglob("*")
+    assert not [path for path in stored if path.suffix in {".pkl", ".pickle", ".pt"}]
+
+
+def test_the_second_run_is_cached_but_never_promotes_from_the_cache(first: Place) -> None:
+    before = first.metrics()
+    output = first.run()
+    # ingest … register come from the cache; promote and deploy are decided anew.
+    assert output.lower().count("using cached version of step") == 9, output[-4000:]
+    assert "promote has finished" in output.replace("`", "")
+    assert "deploy has finished" in output.replace("`", "")
+    assert first.metrics() == before
+
+
+def test_killed_in_finetune_then_resumed_equals_an_uninterrupted_run(
+    first: Place, tmp_path: Path
+) -> None:
+    place = Place(tmp_path / "second")
+    process = place.start()
+    deadline = time.monotonic() + 500
+    checkpoints = place.runs / "checkpoints"
+    while not list(checkpoints.glob("finetune-*/last.ckpt")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+
+    output = place.run()
+    assert "going on from the checkpoint of step" in output
+    assert output.lower().count("using cached version of step") == 3, output[-4000:]
+    assert place.metrics() == first.metrics()
+
+
+def test_wrong_settings_name_the_key(first: Place) -> None:
+    process = first.start(finetune={"epoch": 3})
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode != 0
+    assert "finetune.epoch: there is no such key" in output
+
+
+def test_a_bundle_refuses_its_own_training_images_in_a_new_process(
+    first: Place, tmp_path: Path
+) -> None:
+    (bundle,) = (first.runs / "bundles").iterdir()
+    (scenes,) = (first.runs / "data").glob("synthetic-*")
+    command = [
+        str(Path(sys.executable).with_name("roadwork")),
+        "report",
+        "--bundle",
+        str(bundle),
+        "--data",
+        str(scenes / "scenes.csv"),
+        "--out",
+        str(tmp_path / "report.html"),
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=first.environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    message = " ".join((done.stdout + done.stderr).split())
+    assert "already exposed to this data" in message
+    assert "groups" in message
+    assert not (tmp_path / "report.html").exists()

@@ -1,0 +1,369 @@
+"""Fine-tuning: the same after any interruption; the best pass wins; the probe is pass 0."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from roadwork.data.splits import Splits
+from roadwork.errors import TrainingError
+from roadwork.models.inference import predict_logits
+from roadwork.settings import Settings
+from roadwork.training import finetune as module
+from roadwork.training.finetune import Finetuned, augmented_batch, finetune
+from roadwork.training.fit import cosine, require_finite, weight_groups
+from tests.training.made_photos import small_backbone, small_settings
+
+STEPS = 12  # 3 passes of 4 batches
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing that cleans up may matter."""
+
+
+def run(sets: Splits, checkpoints: Path, settings: Settings | None = None) -> Finetuned:
+    settings = settings or small_settings()
+    return finetune(small_backbone(settings), sets.train, sets.select, settings, checkpoints)
+
+
+def stop_before(monkeypatch: pytest.MonkeyPatch, step: int, error: BaseException) -> None:
+    """Let training end with an error in the place of a step."""
+    original = module._Finetune.training_step
+
+    def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+        if self.global_step == step:
+            raise error
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(module._Finetune, "training_step", training_step)
+
+
+def dictate(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> list[dict[str, torch.Tensor]]:
+    """Replace the selection losses of the passes; gives the head after every pass."""
+    heads: list[dict[str, torch.Tensor]] = []
+    original = module._Finetune.on_validation_epoch_end
+
+    def end(self: Any) -> None:
+        self._sum = torch.tensor(losses[self.current_epoch] * self._count, dtype=torch.float64)
+        heads.append({k: v.detach().clone() for k, v in self.network.head.state_dict().items()})
+        original(self)
+
+    monkeypatch.setattr(module._Finetune, "on_validation_epoch_end", end)
+    return heads
+
+
+@pytest.fixture(scope="module")
+def whole(sets: Splits, tmp_path_factory: pytest.TempPathFactory) -> Finetuned:
+    return run(sets, tmp_path_factory.mktemp("whole"))
+
+
+def test_training_learns_and_records_every_pass(whole: Finetuned, sets: Splits) -> None:
+    losses = whole.history["select_nll"]
+    best = whole.history["best_epoch"]
+    assert len(losses) == 4
+    assert losses.index(min(losses)) == best > 0
+    assert whole.classifier.content_hash != whole.baseline.content_hash
+    # The classifier is the pass that was chosen: its loss on the selection set is that one.
+    logits = predict_logits(whole.classifier, sets.select, small_settings().data)
+    logs = torch.log_softmax(torch.from_numpy(logits), dim=1).numpy()
+    nll = -logs[np.arange(len(logs)), sets.select.labels].mean()
+    assert nll == pytest.approx(losses[best], abs=1e-5)
+    assert whole.classifier.spec.adapter == "LoRA"
+    assert set(whole.classifier.exposure.uses) == {"train", "select"}
+    assert set(whole.baseline.exposure.uses) == {"train"}
+
+
+def test_without_a_terminal_nothing_is_printed(
+    sets: Splits, checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Progress goes to the log; a bar would fill it with control characters."""
+    run(sets, checkpoints, small_settings(finetune={"epochs": 1}))
+    assert capsys.readouterr().out == ""
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
+    whole: Finetuned, sets: Splits, checkpoints: Path
+) -> None:
+    again = run(sets, checkpoints)
+    assert again.classifier.content_hash == whole.classifier.content_hash
+    assert again.history == whole.history
+    assert not list(checkpoints.glob("*"))  # a finished run leaves no checkpoint
+    other = run(sets, checkpoints, small_settings(seed=4))
+    assert other.classifier.content_hash != whole.classifier.content_hash
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 7, 9, 11])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    step: int,
+    whole: Finetuned,
+    sets: Splits,
+    checkpoints: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_before(patch, step, Killed())
+        with pytest.raises(Killed):
+            run(sets, checkpoints)
+    with caplog.at_level(logging.INFO, "roadwork"):
+        resumed = run(sets, checkpoints)
+    # Saved after steps 1, 5, 9 (the first of a pass) and every second one that ends no pass.
+    saved = max(s for s in (1, 2, 5, 6, 9, 10) if s <= step)
+    assert f"going on from the checkpoint of step {saved}" in caplog.text
+    assert resumed.history == whole.history
+    assert resumed.classifier.content_hash == whole.classifier.content_hash
+
+
+def test_a_run_may_be_killed_twice(
+    whole: Finetuned, sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (6, 10):
+        with monkeypatch.context() as patch:
+            stop_before(patch, step, Killed())
+            with pytest.raises(Killed):
+                run(sets, checkpoints)
+    assert run(sets, checkpoints).classifier.content_hash == whole.classifier.content_hash
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(
+    whole: Finetuned, sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        stop_before(patch, 6, KeyboardInterrupt())
+        with pytest.raises(TrainingError, match=r"interrupted at step 6; the same command goes on"):
+            run(sets, checkpoints)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert run(sets, checkpoints).classifier.content_hash == whole.classifier.content_hash
+
+
+_SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+import pyarrow.parquet as pq
+from roadwork.data.manifest import SelectSet, TrainSet
+from roadwork.models.backbone import BACKBONES
+from roadwork.training import finetune as module
+from tests.training.made_photos import INFO, NAME, small_backbone, small_settings
+
+BACKBONES[NAME] = INFO
+folder = Path(sys.argv[1])
+original = module._Finetune.training_step
+
+def training_step(self, batch, batch_idx):
+    if self.global_step == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(self, batch, batch_idx)
+
+module._Finetune.training_step = training_step
+settings = small_settings()
+train = TrainSet(pq.read_table(folder / "train.parquet"))
+select = SelectSet(pq.read_table(folder / "select.parquet"))
+module.finetune(small_backbone(settings), train, select, settings, folder / "checkpoints")
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_by_the_system_goes_on_in_another(
+    whole: Finetuned, sets: Splits, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(sets.train.table, tmp_path / "train.parquet")
+    pq.write_table(sets.select.table, tmp_path / "select.parquet")
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert list((tmp_path / "checkpoints").glob("*/last.ckpt"))
+    resumed = run(sets, tmp_path / "checkpoints")
+    assert resumed.history == whole.history
+    assert resumed.classifier.content_hash == whole.classifier.content_hash
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"no checkpoint"),
+        lambda path: torch.save({"global_step": os.getcwd}, path),
+        lambda path: torch.save({"weights": torch.zeros(2)}, path),
+    ],
+    ids=["damaged", "object", "other"],
+)
+def test_a_bad_checkpoint_stops_training(
+    damage: Callable[[Path], Any],
+    sets: Splits,
+    checkpoints: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_before(patch, 3, Killed())
+        with pytest.raises(Killed):
+            run(sets, checkpoints)
+    (path,) = checkpoints.glob("finetune-*/last.ckpt")
+    damage(path)
+    with pytest.raises(TrainingError, match="is refused"):
+        run(sets, checkpoints)
+
+
+def test_other_inputs_do_not_go_on_from_this_checkpoint(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = [{}, {"seed": 4}, {"finetune": {"learning_rate": 0.02}}]
+    with monkeypatch.context() as patch:
+        stop_before(patch, 3, Killed())
+        for changes in variants:
+            with pytest.raises(Killed):
+                run(sets, checkpoints, small_settings(**changes))
+    assert len(list(checkpoints.glob("finetune-*"))) == len(variants)
+
+
+def test_an_absurd_rate_leaves_the_probe(sets: Splits, checkpoints: Path) -> None:
+    settings = small_settings(finetune={"learning_rate": 10.0})
+    found = run(sets, checkpoints, settings)
+    losses = found.history["select_nll"]
+    assert found.history["best_epoch"] == 0
+    assert len(losses) == 4
+    assert 10 * losses[0] < min(losses[1:])
+    expected = predict_logits(found.baseline, sets.select, settings.data)
+    assert (predict_logits(found.classifier, sets.select, settings.data) == expected).all()
+
+
+def test_early_stopping_keeps_the_best_pass(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Selection losses are dictated: better once, then worse until patience ends."""
+    heads = dictate(monkeypatch, [0.1, 0.2, 0.3, 0.05])
+    settings = small_settings(finetune={"epochs": 9, "patience": 2})
+    found = run(sets, checkpoints, settings)
+    assert found.history["select_nll"][1:] == pytest.approx([0.1, 0.2, 0.3])
+    assert found.history["best_epoch"] == 1
+    head = found.classifier.network.head.state_dict()
+    assert all(torch.equal(head[key], heads[0][key]) for key in head)
+    assert any(not torch.equal(head[key], heads[2][key]) for key in head)
+
+
+def test_patience_is_counted_on_after_an_interruption(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = dictate(monkeypatch, [0.1, 0.2, 0.3, 0.05])
+    settings = small_settings(finetune={"epochs": 9, "patience": 2})
+    with monkeypatch.context() as patch:
+        stop_before(patch, 10, Killed())  # in the third pass, after one that was worse
+        with pytest.raises(Killed):
+            run(sets, checkpoints, settings)
+    found = run(sets, checkpoints, settings)
+    assert found.history["select_nll"][1:] == pytest.approx([0.1, 0.2, 0.3])
+    assert found.history["best_epoch"] == 1
+    head = found.classifier.network.head.state_dict()
+    assert all(torch.equal(head[key], heads[0][key]) for key in head)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_batch_statistics_of_a_convolutional_network_stay(
+    adapter: str, sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dictate(monkeypatch, [0.0])
+    settings = small_settings(
+        backbone={"name": "tf_efficientnet_lite0", "weights": "package"},
+        finetune={"epochs": 1, "adapter": adapter, "learning_rate": 1e-3},
+    )
+    found = run(sets, checkpoints, settings)
+    before = found.baseline.network.state_dict()
+    after = found.classifier.network.state_dict()
+    assert found.history["best_epoch"] == 1
+    running = [key for key in before if "running_" in key or "num_batches" in key]
+    assert len(running) == 3 * 49
+    assert all(torch.equal(before[key], after[key]) for key in running)
+    assert not torch.equal(before["backbone.conv_head.weight"], after["backbone.conv_head.weight"])
+
+
+def test_a_frozen_backbone_stays(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dictate(monkeypatch, [0.3, 0.2, 0.1])
+    found = run(sets, checkpoints, small_settings(finetune={"adapter": "none"}))
+    before, after = found.baseline.network.state_dict(), found.classifier.network.state_dict()
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def test_no_pass_at_all_is_the_probe(sets: Splits, checkpoints: Path) -> None:
+    settings = small_settings(finetune={"epochs": 0})
+    found = run(sets, checkpoints, settings)
+    expected = predict_logits(found.baseline, sets.select, settings.data)
+    assert (predict_logits(found.classifier, sets.select, settings.data) == expected).all()
+    # It was not chosen on the selection set, but says so: the claim is the larger one.
+    assert set(found.classifier.exposure.uses) == {"train", "select"}
+
+
+def test_a_loss_that_is_no_number_stops_training(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        module.nn.CrossEntropyLoss, "forward", lambda *_: torch.tensor(float("nan"))
+    )
+    with pytest.raises(TrainingError, match="the training loss is nan: lower the learning rate"):
+        run(sets, checkpoints)
+    for value in (float("inf"), -float("inf")):
+        with pytest.raises(TrainingError, match="inf"):
+            require_finite(torch.tensor(value), "training")
+    assert float(require_finite(torch.tensor(1.5), "training")) == 1.5
+
+
+def test_augmentation_depends_on_the_row_and_mirrors_half() -> None:
+    def read(row: int) -> np.ndarray:
+        return np.random.default_rng(row).integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
+
+    labels = np.arange(200) % 2
+    rows = np.arange(200)
+    batch = augmented_batch(read, labels, rows, 1, 0)  # pyright: ignore[reportArgumentType]
+    part = augmented_batch(read, labels, rows[50:53], 1, 0)  # pyright: ignore
+    for key in batch:
+        assert torch.equal(batch[key][50:53], part[key])
+    plain = np.stack([read(int(row)) for row in rows])
+    views = batch["views"].numpy()
+    same = (views == plain).all(axis=(1, 2, 3, 4))
+    mirrored = (views == plain[:, :, :, ::-1]).all(axis=(1, 2, 3, 4))
+    assert (same ^ mirrored).all()
+    assert 70 < same.sum() < 130
+    assert batch["labels"].tolist() == labels.tolist()
+    assert 0.8 * 0.93 <= float(batch["gain"].min()) < float(batch["gain"].max()) <= 1.25 * 1.07
+    assert -0.08 <= float(batch["offset"].min()) < 0 < float(batch["offset"].max()) <= 0.08
+
+
+def test_the_rate_rises_and_falls_by_the_formula() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = cosine(optimizer, steps=10, warmup=2)
+    rates = []
+    for _ in range(11):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert rates[6] == pytest.approx(0.51)  # half-way down to 0.02
+    assert rates[10] == pytest.approx(0.02)
+
+
+def test_vectors_do_not_decay_and_frozen_weights_take_no_part() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3))
+    network[1].bias.requires_grad_(False)
+    decayed, plain = weight_groups(network, 0.1)
+    assert [tuple(p.shape) for p in decayed["params"]] == [(3, 2)]
+    assert len(plain["params"]) == 2
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
