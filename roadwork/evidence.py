@@ -37,7 +37,8 @@ class ClassCoverage(Record):
     """How often the prediction sets held the true label, out of ``n`` test images of one class.
 
     The threshold of this class is the ``rank``-th smallest of ``points`` conformal scores. A rank
-    of None: there were too few points, and the label is in every set.
+    of None: there were too few points, and the label is in every set. ``design_effect`` images
+    count as one, because images of a group resemble each other.
     """
 
     covered: Natural
@@ -45,6 +46,7 @@ class ClassCoverage(Record):
     target: float
     points: Natural
     rank: int | None
+    design_effect: Annotated[float, Field(ge=1)] = 1.0
 
 
 class Parity(Record):
@@ -146,6 +148,7 @@ class Evidence(Record):
                     target=conformal.target,
                     points=thresholds[name][0],
                     rank=thresholds[name][1],
+                    design_effect=seen.design_effect,
                 )
                 for name, seen in promised.items()
             },

@@ -81,14 +81,21 @@ def coverage_p_value(seen: ClassCoverage) -> float:
     among n new images follow the Beta-Binomial distribution with these parameters. A plain
     binomial at the target would refuse sound candidates that have few conformal points; it is the
     limit for many points. A label that is in every set is always covered: the value is 1, or 0 if
-    it nevertheless was not. Images are taken as independent; those of one drive are not, so
-    that the value is, if anything, too small.
+    it nevertheless was not.
+
+    That law is for independent images, and images of one drive are not. Both numbers of images are
+    therefore divided by the design effect of the test set (see
+    :func:`roadwork.evaluation.intervals.design_effect`): an approximation, which supposes that the
+    conformal images resemble each other as much as the test images do.
     """
     from scipy.stats import betabinom
 
     if seen.rank is None:
         return 1.0 if seen.covered == seen.n else 0.0
-    return float(betabinom.cdf(seen.covered, seen.n, seen.rank, seen.points + 1 - seen.rank))
+    effect = seen.design_effect
+    n = max(1, round(seen.n / effect))
+    hits = round(seen.covered / seen.n * n) if seen.n else 0
+    return float(betabinom.cdf(hits, n, seen.rank / effect, (seen.points + 1 - seen.rank) / effect))
 
 
 def _integrity(evidence: Evidence) -> Check:
@@ -138,7 +145,8 @@ def _coverage(label: str, seen: ClassCoverage, confidence: float) -> Check:
     points = "unbounded" if seen.rank is None else f"{seen.points} conformal images"
     detail = (
         f"{seen.covered} of {seen.n} sets hold it ({seen.covered / seen.n:.4f}; promised "
-        f"{seen.target:g}, threshold from {points}); so few or fewer have probability "
+        f"{seen.target:g}, threshold from {points}, {seen.design_effect:.1f} images count as one); "
+        "so few or fewer have probability "
         f"{p_value:.4f}, {'at least' if passed else 'less than'} {least:.4g}"
     )
     return Check(name=name, passed=passed, detail=detail)

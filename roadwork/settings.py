@@ -58,10 +58,10 @@ class SyntheticSource(Strict):
 
     kind: Literal["synthetic"] = "synthetic"
     drives: Count = Field(
-        default=150, description="Drives; a drive is a group of frames of one street."
+        default=170, description="Drives; a drive is a group of frames of one street."
     )
-    min_frames: Count = Field(default=5, description="Fewest frames of a drive.")
-    max_frames: Count = Field(default=9, description="Most frames of a drive.")
+    min_frames: Count = Field(default=4, description="Fewest frames of a drive.")
+    max_frames: Count = Field(default=8, description="Most frames of a drive.")
     label_noise: float = Field(
         default=0.0, ge=0, le=0.2, description="Share of labels flipped on purpose."
     )

@@ -151,6 +151,16 @@ def test_coverage_p_value_nears_the_binomial_for_many_points() -> None:
     assert coverage_p_value(seen) == pytest.approx(binom.cdf(80, 100, 0.9), rel=1e-3)
 
 
+def test_images_that_resemble_each_other_count_for_fewer() -> None:
+    # Ten images count as one: 3 of 10 with thresholds from 9 points, the 9th smallest.
+    seen = ClassCoverage(covered=30, n=100, target=0.9, points=90, rank=82, design_effect=10.0)
+    from scipy.stats import betabinom
+
+    assert coverage_p_value(seen) == pytest.approx(float(betabinom.cdf(3, 10, 8.2, 0.9)))
+    alone = seen.model_copy(update={"design_effect": 1.0})
+    assert coverage_p_value(alone) < coverage_p_value(seen)
+
+
 def test_few_conformal_points_excuse_what_many_do_not() -> None:
     few = ClassCoverage(covered=82, n=100, target=0.9, points=29, rank=27)
     many = ClassCoverage(covered=82, n=100, target=0.9, points=9999, rank=9000)

@@ -70,9 +70,19 @@ def test_random_weights_are_trained_in_full() -> None:
         assert resolve(parse_settings(tree), EMPTY).finetune.adapter == adapter
 
 
-def test_the_convolutional_backbone_has_weights_of_its_own() -> None:
-    resolved = resolve(parse_settings({"backbone": {"name": "tf_efficientnet_lite0"}}), EMPTY)
-    assert (resolved.backbone.weights, resolved.backbone.image_size) == ("package", 224)
+@pytest.mark.parametrize(
+    ("size", "name", "weights", "image_size"),
+    [
+        ("tiny", "tf_efficientnet_lite0", "package", 96),
+        ("small", "tf_efficientnet_lite0", "package", 224),
+        # No weights are published for the tiny transformer; the larger ones have a hub.
+        ("tiny", "vit_pico_patch16_dinov3", "random", 96),
+        ("small", "vit_small_patch16_dinov3", "hub", 224),
+    ],
+)
+def test_weights_follow_the_backbone(size: str, name: str, weights: str, image_size: int) -> None:
+    resolved = resolve(parse_settings({"size": size, "backbone": {"name": name}}), EMPTY)
+    assert (resolved.backbone.weights, resolved.backbone.image_size) == (weights, image_size)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +119,7 @@ def test_all_faults_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("tree", "told"),
     [
-        ({"backbone": {"image_size": 100}}, "no multiple of the patch size 16: use 96"),
+        ({"size": "small", "backbone": {"image_size": 100}}, "no multiple of the patch size 16: use 96"),
         (
             {"backbone": {"name": "vit_small_patch16_dinov3", "weights": "package"}},
             "package exists for tf_efficientnet_lite0 alone",

@@ -9,7 +9,7 @@ import numpy as np
 import roadwork
 from roadwork.conformal import CONFORMAL, ConformalPredictor, MondrianConformal, SplitConformal
 from roadwork.conformal.ranks import coverage_band
-from roadwork.evaluation.intervals import clopper_pearson
+from roadwork.evaluation.intervals import clopper_pearson, design_effect
 from roadwork.evaluation.prediction_sets import covered
 from roadwork.evaluation.record import ConformalRecord, Coverage
 from roadwork.evaluation.scored import ScoredSet
@@ -43,10 +43,11 @@ def conformal_record(scored: ScoredSet, predictor: ConformalPredictor) -> Confor
             "resemble each other: the real uncertainty may be larger, which the intervals from "
             "resampled groups take into account."
         ),
-        marginal=_coverage(hits, overall, predictor.alpha),
+        marginal=_coverage(hits, scored.groups, overall, predictor.alpha),
         classes={
             name: _coverage(
                 hits[scored.labels == index],
+                _of(scored.groups, scored.labels == index),
                 by_class[index] if by_class is not None else None,
                 predictor.alpha,
             )
@@ -57,8 +58,17 @@ def conformal_record(scored: ScoredSet, predictor: ConformalPredictor) -> Confor
         full=float((sizes == scored.n_classes).mean()),
         defer=float((~scored.answered).mean()),
         accepted=int(scored.answered.sum()),
-        accepted_accuracy=_coverage(scored.correct[scored.answered], None, predictor.alpha),
+        accepted_accuracy=_coverage(
+            scored.correct[scored.answered],
+            _of(scored.groups, scored.answered),
+            None,
+            predictor.alpha,
+        ),
     )
+
+
+def _of(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if groups is None else groups[rows]
 
 
 def _fitted_on(predictor: ConformalPredictor) -> tuple[int | None, Sequence[int] | None]:
@@ -68,7 +78,9 @@ def _fitted_on(predictor: ConformalPredictor) -> tuple[int | None, Sequence[int]
     return (predictor.n, None) if isinstance(predictor, SplitConformal) else (None, None)
 
 
-def _coverage(hits: np.ndarray, fitted_on: int | None, alpha: float) -> Coverage:
+def _coverage(
+    hits: np.ndarray, groups: np.ndarray | None, fitted_on: int | None, alpha: float
+) -> Coverage:
     n, count = len(hits), int(hits.sum())
     if n == 0:
         return Coverage(covered=0, n=0, value=None, low=None, high=None)
@@ -85,4 +97,5 @@ def _coverage(hits: np.ndarray, fitted_on: int | None, alpha: float) -> Coverage
         high=high,
         band_low=band[0],
         band_high=band[1],
+        design_effect=1.0 if groups is None else design_effect(hits, groups),
     )

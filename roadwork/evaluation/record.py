@@ -112,7 +112,8 @@ class Coverage(Record):
     ``low`` and ``high`` are Clopper and Pearson's exact 95 % interval for independent images.
     ``band_low`` and ``band_high`` bound what a kept promise gives on ``n`` images in 95 % of all
     draws of the conformal and the test images (exact Beta-Binomial law); None where nothing was
-    promised. Everything is None when there is no image.
+    promised. Everything is None when there is no image. ``design_effect`` says how many images
+    count as one, because images of a group resemble each other.
     """
 
     covered: Natural
@@ -122,6 +123,7 @@ class Coverage(Record):
     high: Share | None
     band_low: Share | None = None
     band_high: Share | None = None
+    design_effect: Annotated[float, Field(ge=1)] = 1.0
 
 
 class ConformalRecord(Record):

@@ -131,10 +131,10 @@ def test_a_missing_package_is_named_without_a_traceback(
     def missing(_: object) -> None:
         raise ModuleNotFoundError("No module named 'zenml'", name="zenml")
 
-    module = types.ModuleType("pipelines.training")
+    module = types.ModuleType("pipelines.run")
     module.__dict__["run_training"] = missing
     monkeypatch.setitem(sys.modules, "pipelines", types.ModuleType("pipelines"))
-    monkeypatch.setitem(sys.modules, "pipelines.training", module)
+    monkeypatch.setitem(sys.modules, "pipelines.run", module)
     shown = run("demo")
     assert shown.exit_code == 1
     assert shown.stderr.startswith("error: the package zenml is not installed")
@@ -302,9 +302,18 @@ def test_demo_prints_the_summary_of_the_pipeline(
     summary = {
         "report": "r.html",
         "bundle": "b",
+        "bento": "",
+        "synthetic": True,
         "version": "3",
         "alias": "candidate",
-        "metrics": {"auroc": 0.91234, "mcc": None},
+        "gate": [
+            {"name": "engines answer alike", "passed": True, "detail": "yes"},
+            {"name": "coverage of none", "passed": False, "detail": "54 of 93"},
+        ],
+        "metrics": {
+            "auroc": {"value": 0.91234, "low": 0.85, "high": 0.96, "baseline": 0.7},
+            "mcc": {"value": None, "low": None, "high": None, "baseline": None},
+        },
         "seconds": 61.2,
         "cached_steps": ["ingest"],
     }
@@ -315,13 +324,17 @@ def test_demo_prints_the_summary_of_the_pipeline(
         (tmp_path / "summary.json").write_text(json.dumps(summary))
         return tmp_path / "summary.json"
 
-    module = types.ModuleType("pipelines.training")
+    module = types.ModuleType("pipelines.run")
     module.__dict__["run_training"] = run_training
     monkeypatch.setitem(sys.modules, "pipelines", types.ModuleType("pipelines"))
-    monkeypatch.setitem(sys.modules, "pipelines.training", module)
+    monkeypatch.setitem(sys.modules, "pipelines.run", module)
     shown = run("demo", "--config", "own.yaml")
     assert shown.exit_code == 0, shown.output
     assert asked == [Path("own.yaml")]
-    assert "0.9123" in shown.output
-    assert "roadwork promote 3" in shown.output
+    words = " ".join(shown.output.split())
+    assert "AUROC 0.912 0.850 to 0.960 0.700" in words
+    assert "MCC" not in words
+    assert "say nothing about real roads" in words
+    assert "1 of 2 checks passed coverage of none: 54 of 93" in words
+    assert "roadwork predict --bundle candidate" in words
     assert json.loads(run("demo", "--json").output) == summary
