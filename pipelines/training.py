@@ -61,7 +61,7 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
         manifest, run.only("data", "split")
     )
     backbone = pretrain(train, run.only("data", "backbone", "pretrain", "finetune"))
-    classifier, baseline, _ = finetune(
+    classifier, baseline, history = finetune(
         backbone, train, select, run.only("data", "backbone", "finetune")
     )
     calibrator = calibrate(classifier, calibration, run.only("data", "calibrate"))
@@ -76,6 +76,6 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
         run.model_copy(update={"deploy": Settings().deploy}),
     )
     bundle, report_with_parity = export(classifier, calibrator, predictor, report, select, run)
-    version = register(bundle, report_with_parity, scores, manifest, run)
+    version = register(bundle, report_with_parity, scores, manifest, history, run)
     verdict, _ = promote(version, report_with_parity, run)
     deploy(verdict, run)

@@ -61,7 +61,7 @@ class SyntheticSource(Strict):
         default=170, description="Drives; a drive is a group of frames of one street."
     )
     min_frames: Count = Field(default=4, description="Fewest frames of a drive.")
-    max_frames: Count = Field(default=8, description="Most frames of a drive.")
+    max_frames: Count = Field(default=7, description="Most frames of a drive.")
     label_noise: float = Field(
         default=0.0, ge=0, le=0.2, description="Share of labels flipped on purpose."
     )
@@ -90,7 +90,6 @@ class ImageFolderSource(Strict):
     label_column: str = "label"
     group_column: str = "group_id"
     source_column: str | None = None
-    slice_columns: tuple[str, ...] = ("time_of_day", "weather", "environment", "city")
 
 
 class DataSettings(Strict):
@@ -109,15 +108,15 @@ class DataSettings(Strict):
         le=15,
         description="Largest Hamming distance of two 64-bit perceptual hashes.",
     )
-    workers: int = Field(default=2, ge=0, description="Processes that decode and hash images.")
+    workers: int = Field(default=2, ge=0, description="Threads that decode and hash images.")
 
 
 class SplitSettings(Strict):
     """Shares of the groups that each role receives; training takes the rest."""
 
-    select: Share = 0.12
-    calibrate: Share = 0.12
-    conformal: Share = 0.14
+    select: Share = 0.10
+    calibrate: Share = 0.10
+    conformal: Share = 0.20
     test: Share = 0.20
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import get_step_context, log_metadata, step
 
@@ -22,6 +22,7 @@ def register(
     report: EvaluationReport,
     test_scores: TestScores,
     manifest: Manifest,
+    history: dict[str, Any],
     settings: Settings,
 ) -> Annotated[str, "model_version"]:
     """One MLflow run and one model version; the version is linked to ZenML's own model."""
@@ -32,8 +33,10 @@ def register(
         run_name=get_step_context().pipeline_run.name,
         data_hash=manifest.content_hash,
         scores=test_scores,
+        metrics={
+            "finetune/best_epoch": history["best_epoch"],
+            "finetune/select_nll": min(history["select_nll"]),
+        },
     )
-    log_metadata(
-        metadata={"mlflow_version": version, "bundle_hash": bundle.hash}, infer_model=True
-    )
+    log_metadata(metadata={"mlflow_version": version, "bundle_hash": bundle.hash}, infer_model=True)
     return version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 from zenml import step
@@ -21,6 +22,9 @@ from roadwork.evaluation.evaluate import summarise_data
 from roadwork.evaluation.record import DataSummary
 from roadwork.settings import Settings
 from steps.caching import library_cache
+from steps.folders import reports
+
+logger = logging.getLogger(__name__)
 
 
 @step(
@@ -42,6 +46,10 @@ def split_validate(
     """Whole groups go to one set each; Great Expectations checks the outcome."""
     splits = cut(manifest, settings.split, settings.seed)
     report = validate_manifest(manifest, splits, settings.data)
+    if not report.success:
+        page = reports(settings) / "validation.html"
+        page.write_text(report.html, encoding="utf-8")
+        logger.error("the validation failed; its page: %s", page)
     require_valid(report)
     return (
         splits.train,

@@ -119,7 +119,10 @@ def test_all_faults_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("tree", "told"),
     [
-        ({"size": "small", "backbone": {"image_size": 100}}, "no multiple of the patch size 16: use 96"),
+        (
+            {"size": "small", "backbone": {"image_size": 100}},
+            "no multiple of the patch size 16: use 96",
+        ),
         (
             {"backbone": {"name": "vit_small_patch16_dinov3", "weights": "package"}},
             "package exists for tf_efficientnet_lite0 alone",

@@ -20,8 +20,9 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 class ImageFolder:
     """Reads a CSV with one row per image, or walks class folders (``roadwork``, ``none``).
 
-    With class folders the group is the folder two levels down (``roadwork/<group>/x.jpg``); an
-    image that lies directly in its class folder is a group of its own.
+    With class folders the group is the folder two levels down (``roadwork/<group>/x.jpg``), the
+    same in both class folders; an image that lies directly in its class folder is a group of its
+    own. Without a source column the source is the part of the group before the first slash.
     """
 
     def __init__(self, settings: ImageFolderSource) -> None:
@@ -74,13 +75,13 @@ class ImageFolder:
             for number, row in enumerate(reader, start=2):
                 name = row[wanted.file_column] or f"line {number}"
                 group = row[wanted.group_column]
-                source = row.get(wanted.source_column or "") or (group or "").partition("/")[0]
+                source = row.get(wanted.source_column or "") or _source_of(group or "")
                 yield SourceRow(
                     path=self._inside(name),
                     file=name,
                     label=parse_label(row[wanted.label_column]),
                     group=group or "",
-                    source=source or "image_folder",
+                    source=source,
                     slices={key: row[key] or None for key in slices},
                 )
 
@@ -106,10 +107,17 @@ class ImageFolder:
                     path=path,
                     file=relative.as_posix(),
                     label=label,
-                    group=f"{folder.name}/{inner}",
+                    # Not named after the class: a drive may lie in both class folders.
+                    group=inner,
                     source="image_folder",
                 )
         if not found:
             raise DataError(
                 f"{self.root} has no sub-folder named roadwork or none: create them, or give a CSV"
             )
+
+
+def _source_of(group: str) -> str:
+    """``clips/boston`` comes from ``clips``; a group without a slash says nothing of its source."""
+    source, slash, _ = group.partition("/")
+    return source if slash else "image_folder"
