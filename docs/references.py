@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from roadwork.environment import TELEMETRY_OFF, Environment
-from roadwork.settings import SIZES, SizeInfo, json_schema
+from roadwork.settings import SIZES, json_schema
+from roadwork.settings.sizes import SizeInfo
 
 __all__ = ["main", "references"]
 
@@ -86,7 +87,7 @@ def _settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Written by `make docs` from `roadwork/settings.py`. A settings file is YAML with these "
+        "Written by `make docs` from `roadwork/settings`. A settings file is YAML with these "
         "keys; every key has a default, and an unknown key is an error. `roadwork config show "
         "--config FILE` checks a file and prints it with every `auto` filled in.",
         "",

@@ -94,7 +94,7 @@ def test_weights_follow_the_backbone(size: str, name: str, weights: str, image_s
         ({"size": "huge"}, r"size: .*'tiny'.*got 'huge'"),
         ({"seed": -1}, r"seed: .*greater than or equal to 0 \(got -1\)"),
         ({"conformal": {"alpha": 0.7}}, r"conformal\.alpha: .*less than 0\.5 \(got 0\.7\)"),
-        ({"split": {"test": 0.6}}, r"split: .*= 0\.98 leaves less than 0\.10.*lower one"),
+        ({"split": {"test": 0.6}}, r"split: .*= 1\.00 leaves less than 0\.10.*lower one"),
         ({"data": {"source": {"min_frames": 9, "max_frames": 3}}}, r"data\.source: min_frames"),
         ({"data": {"source": {"kind": "tape"}}}, r"data\.source: .*'synthetic'"),
         ({"backbone": {"name": "vit_small_patch16_dinov3_qkvb"}}, r"use vit_small_patch16_dinov3$"),

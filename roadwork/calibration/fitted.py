@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,35 +13,21 @@ from roadwork.data.contract import require_role, validate_policy_fitting
 from roadwork.data.exposure import Exposed, Exposure, Use
 from roadwork.data.manifest import CalibrationSet
 from roadwork.errors import DataError
+from roadwork.fitted import Fitted
 
 __all__ = ["FittedCalibrator", "fit_calibrator"]
 
 
-@dataclass(frozen=True)
-class FittedCalibrator:
+class FittedCalibrator(Fitted[Calibrator]):
     """A map from logits to probabilities, and what touched it and the model beneath it."""
 
-    model: Calibrator
-    exposure: Exposure
-    title: str = "calibrator"
-
-    @property
-    def content_hash(self) -> str:
-        """Changes with the parameters or the exposure."""
-        digest = hashlib.sha256(self.model.model_dump_json().encode())
-        digest.update(self.exposure.to_bytes())
-        return digest.hexdigest()
-
-    def save(self, folder: Path) -> None:
-        """Write ``calibration.json`` and ``exposure.bin``."""
-        (folder / "calibration.json").write_text(self.model.model_dump_json(indent=2))
-        (folder / "exposure.bin").write_bytes(self.exposure.to_bytes())
+    title = "calibrator"
+    file = "calibration.json"
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what :meth:`save` wrote."""
-        model = parse_calibrator(json.loads((folder / "calibration.json").read_text()))
-        return cls(model, Exposure.from_bytes((folder / "exposure.bin").read_bytes()))
+    def parse(cls, data: Mapping[str, Any]) -> Calibrator:
+        """The calibrator of its JSON form."""
+        return parse_calibrator(data)
 
 
 def fit_calibrator(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,35 +13,21 @@ from roadwork.data.contract import require_role, validate_policy_fitting
 from roadwork.data.exposure import Exposed, Exposure, Use
 from roadwork.data.manifest import ConformalSet
 from roadwork.errors import DataError
+from roadwork.fitted import Fitted
 
 __all__ = ["FittedConformal", "fit_conformal"]
 
 
-@dataclass(frozen=True)
-class FittedConformal:
+class FittedConformal(Fitted[ConformalPredictor]):
     """Thresholds for prediction sets, and what touched them and everything beneath them."""
 
-    model: ConformalPredictor
-    exposure: Exposure
-    title: str = "conformal predictor"
-
-    @property
-    def content_hash(self) -> str:
-        """Changes with the thresholds or the exposure."""
-        digest = hashlib.sha256(self.model.model_dump_json().encode())
-        digest.update(self.exposure.to_bytes())
-        return digest.hexdigest()
-
-    def save(self, folder: Path) -> None:
-        """Write ``conformal.json`` and ``exposure.bin``."""
-        (folder / "conformal.json").write_text(self.model.model_dump_json(indent=2))
-        (folder / "exposure.bin").write_bytes(self.exposure.to_bytes())
+    title = "conformal predictor"
+    file = "conformal.json"
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what :meth:`save` wrote."""
-        model = parse_conformal(json.loads((folder / "conformal.json").read_text()))
-        return cls(model, Exposure.from_bytes((folder / "exposure.bin").read_bytes()))
+    def parse(cls, data: Mapping[str, Any]) -> ConformalPredictor:
+        """The predictor of its JSON form."""
+        return parse_conformal(data)
 
 
 def fit_conformal(

@@ -1,24 +1,13 @@
-"""One strict tree of settings, and the size dial that fills in what is left ``auto``.
-
-A run's settings are written once (YAML, or the defaults), resolved once (:func:`resolve`), frozen
-and saved with the run. An unknown key, a wrong type or an impossible combination raises
-:class:`~roadwork.errors.ConfigError` naming the key and the fix.
-"""
+"""The strict tree of settings: every key, its type, its default and what it means."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from roadwork.environment import Environment
-from roadwork.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
-    "SIZES",
     "BackboneSettings",
     "CalibrateSettings",
     "ConformalSettings",
@@ -35,10 +24,6 @@ __all__ = [
     "SplitSettings",
     "SyntheticSource",
     "ViewSettings",
-    "json_schema",
-    "load_settings",
-    "parse_settings",
-    "resolve",
 ]
 
 Auto = Literal["auto"]
@@ -295,145 +280,3 @@ class Settings(Strict):
         kept = {"size", "seed", "runs", *parts}
         tree = {key: value for key, value in self.model_dump().items() if key in kept}
         return Settings.model_validate(tree)
-
-
-@dataclass(frozen=True)
-class SizeInfo:
-    """What one position of the size dial stands for."""
-
-    backbone: str
-    image_size: int
-    pretrain_epochs: int
-    pretrain_batch: int
-    finetune_epochs: int
-    finetune_batch: int
-    learning_rate: float
-
-
-SIZES: Mapping[str, SizeInfo] = {
-    "tiny": SizeInfo("tf_efficientnet_lite0", 96, 2, 64, 2, 8, 2e-3),
-    "small": SizeInfo("vit_small_patch16_dinov3", 224, 10, 64, 10, 16, 5e-4),
-    "base": SizeInfo("vit_base_patch16_dinov3", 224, 20, 128, 10, 32, 3e-4),
-    "large": SizeInfo("vit_large_patch16_dinov3", 224, 20, 128, 10, 32, 2e-4),
-}
-
-
-def resolve(settings: Settings, environment: Environment | None = None) -> Settings:
-    """Fill every ``auto`` and every path from the environment; the result holds no ``auto``.
-
-    Raises:
-        ConfigError: a source without a folder, or a backbone that cannot have these weights.
-    """
-    environment = environment or Environment()
-    size = SIZES[settings.size]
-    tree = settings.model_dump()
-    if settings.runs is None:
-        tree["runs"] = environment.runs
-    source = settings.data.source
-    if isinstance(source, ImageFolderSource) and source.root is None:
-        if environment.data is None:
-            raise ConfigError(
-                "data.source.root is not set and the environment variable ROADWORK_DATA is empty: "
-                "set one of them to the folder that holds the images"
-            )
-        tree["data"]["source"]["root"] = environment.data
-    backbone, pretrain, finetune = tree["backbone"], tree["pretrain"], tree["finetune"]
-    chosen = backbone["name"] == "auto"
-    backbone["name"] = size.backbone if chosen else backbone["name"]
-    convolutional = not backbone["name"].startswith("vit_")
-    if backbone["weights"] == "auto":
-        # No weights are published for the tiny form of the transformer.
-        transformer = "random" if settings.size == "tiny" else "hub"
-        backbone["weights"] = "package" if convolutional else transformer
-    if backbone["weights"] == "package" and backbone["name"] != "tf_efficientnet_lite0":
-        raise ConfigError(
-            f"backbone.weights: package exists for tf_efficientnet_lite0 alone, not for "
-            f"{backbone['name']}: use local, hub or random"
-        )
-    if backbone["image_size"] == "auto":
-        backbone["image_size"] = size.image_size
-    if not convolutional and backbone["image_size"] % 16:
-        raise ConfigError(
-            f"backbone.image_size {backbone['image_size']} is no multiple of the patch size 16: "
-            f"use {backbone['image_size'] // 16 * 16}"
-        )
-    _fill(pretrain, "epochs", size.pretrain_epochs)
-    _fill(pretrain, "batch_size", size.pretrain_batch)
-    random = backbone["weights"] == "random"
-    _fill(finetune, "adapter", "full" if random else "lora")
-    _fill(finetune, "epochs", size.finetune_epochs)
-    _fill(finetune, "batch_size", size.finetune_batch)
-    _fill(finetune, "learning_rate", size.learning_rate)
-    _fill(finetune, "precision", "32")
-    return parse_settings(tree)
-
-
-def _fill(part: dict[str, Any], key: str, value: Any) -> None:
-    if part[key] == "auto":
-        part[key] = value
-
-
-def parse_settings(tree: Mapping[str, Any] | None) -> Settings:
-    """Check a mapping against the tree.
-
-    Raises:
-        ConfigError: one line per fault, each naming the key, what is wrong and what is allowed.
-    """
-    try:
-        return Settings.model_validate(tree or {})
-    except ValidationError as error:
-        lines = [_explain(fault) for fault in error.errors()]
-        raise ConfigError("the settings are not valid:\n  " + "\n  ".join(lines)) from None
-
-
-def _explain(fault: Any) -> str:
-    loc = [str(part) for part in fault["loc"]]
-    kinds = {"synthetic", "image_folder"}
-    key = ".".join(part for part in loc if part not in kinds and "[" not in part) or "(root)"
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: there is no such key; known here: {', '.join(_known_keys(loc[:-1]))}"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key}: {message} (got {fault['input']!r})"
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    """Keys of the settings class at a path of keys and union tags."""
-    schema = Settings.model_json_schema()
-    node = schema
-    for part in path:
-        name = {"synthetic": "SyntheticSource", "image_folder": "ImageFolderSource"}.get(part)
-        if name is None:
-            reference = node.get("properties", {}).get(part, {})
-            name = reference.get("$ref", "").rpartition("/")[2]
-        node = schema["$defs"].get(name, node)
-    return sorted(node.get("properties", {}))
-
-
-def load_settings(path: Path | None) -> Settings:
-    """Read settings from a YAML file; the tree may stand under ``parameters.settings``.
-
-    Raises:
-        ConfigError: the file is missing, is no YAML mapping, or fails the check.
-    """
-    import yaml
-
-    if path is None:
-        return Settings()
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no valid YAML: {error}") from None
-    if tree is not None and not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold a mapping of keys, not a {type(tree).__name__}")
-    if tree and "parameters" in tree:
-        tree = (tree["parameters"] or {}).get("settings")
-    return parse_settings(tree)
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of the tree, for editors that complete and check the YAML."""
-    return Settings.model_json_schema()
