@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from roadwork.allocator import keep_freed_memory
 from roadwork.data.loading import ViewReader
 from roadwork.data.manifest import SampleSet
 from roadwork.models.classifier import Classifier, RoadworkNetwork
@@ -25,6 +26,7 @@ def run_batches(
     function: Callable[[Tensor], Tensor], reader: ViewReader, title: str
 ) -> NDArray[np.float64]:
     """Apply a network's function to all rows; float64 of shape (N, …)."""
+    keep_freed_memory()
     size = max(1, _VIEWS_PER_BATCH // reader.shape[0])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     results = []

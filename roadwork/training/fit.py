@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from roadwork.allocator import keep_freed_memory
 from roadwork.data.loading import BatchStream
 from roadwork.errors import TrainingError
 from roadwork.training.checkpoint import CheckpointEvery, SafeCheckpointIO, load_checkpoint
@@ -56,6 +57,7 @@ def fit(
         TrainingError: the checkpoint is refused, the loss is not finite, or training was
             interrupted.
     """
+    keep_freed_memory()
     checkpoint = folder / "last.ckpt"
     resume = checkpoint if checkpoint.exists() else None
     if resume is not None:
