@@ -53,7 +53,9 @@ def main() -> None:
         rows.append([hits[labels[test] == k].mean() for k in (0, 1)])
         print(f"seed {seed:2}: none {rows[-1][0]:.3f}  roadwork {rows[-1][1]:.3f}")
     table = np.array(rows)
-    print("mean   :", table.mean(axis=0).round(3), " standard deviation:", table.std(axis=0).round(3))
+    print(
+        "mean   :", table.mean(axis=0).round(3), " standard deviation:", table.std(axis=0).round(3)
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from roadwork.conformal.ranks import shortfall_probability
 from roadwork.errors import GateFailed
 from roadwork.evaluation.record import Check
 from roadwork.evidence import ClassCoverage, Evidence, Record
@@ -74,28 +75,10 @@ def decide(
 
 
 def coverage_p_value(seen: ClassCoverage) -> float:
-    """Probability of so few hits, or fewer, from a conformal predictor that keeps its promise.
-
-    Given its points, the coverage of split conformal prediction is itself random: it follows
-    Beta(rank, points + 1 - rank) for exchangeable, untied scores (Vovk, ACML 2012), and the hits
-    among n new images follow the Beta-Binomial distribution with these parameters. A plain
-    binomial at the target would refuse sound candidates that have few conformal points; it is the
-    limit for many points. A label that is in every set is always covered: the value is 1, or 0 if
-    it nevertheless was not.
-
-    That law is for independent images, and images of one drive are not. Both numbers of images are
-    therefore divided by the design effect of the test set (see
-    :func:`roadwork.evaluation.intervals.design_effect`): an approximation, which supposes that the
-    conformal images resemble each other as much as the test images do.
-    """
-    from scipy.stats import betabinom
-
-    if seen.rank is None:
-        return 1.0 if seen.covered == seen.n else 0.0
-    effect = seen.design_effect
-    n = max(1, round(seen.n / effect))
-    hits = round(seen.covered / seen.n * n) if seen.n else 0
-    return float(betabinom.cdf(hits, n, seen.rank / effect, (seen.points + 1 - seen.rank) / effect))
+    """See :func:`roadwork.conformal.ranks.shortfall_probability`; 1 without a test image."""
+    if not seen.n:
+        return 1.0
+    return shortfall_probability(seen.covered, seen.n, seen.points, seen.rank, seen.design_effect)
 
 
 def _integrity(evidence: Evidence) -> Check:

@@ -16,7 +16,13 @@ import numpy as np
 from roadwork.calibration.base import FloatArray
 from roadwork.errors import ConfigError, DataError
 
-__all__ = ["conformal_rank", "conformal_threshold", "coverage_band", "minimum_points"]
+__all__ = [
+    "conformal_rank",
+    "conformal_threshold",
+    "coverage_band",
+    "minimum_points",
+    "shortfall_probability",
+]
 
 
 def _exact(alpha: float) -> Fraction:
@@ -97,3 +103,37 @@ def coverage_band(n: int, m: int, alpha: float, delta: float) -> tuple[int, int]
     low = int(np.searchsorted(np.cumsum(mass), delta / 2))
     above = int(np.searchsorted(np.cumsum(mass[::-1]), delta / 2, side="right"))
     return low, m - above
+
+
+def shortfall_probability(
+    covered: int, m: int, n: int, rank: int | None, design_effect: float = 1.0
+) -> float:
+    """Probability of so few hits, or fewer, from a conformal predictor that keeps its promise.
+
+    Given its points, the coverage of split conformal prediction is itself random: it follows
+    Beta(rank, n + 1 - rank) for exchangeable, untied scores (Vovk, ACML 2012), and the hits among
+    m new images follow the Beta-Binomial distribution with these parameters. A plain binomial at
+    the target would refuse sound predictors that have few conformal points; it is the limit for
+    many points. A label that is in every set is always covered: the value is 1, or 0 if it
+    nevertheless was not.
+
+    That law is for independent images, and images of one drive are not. Both numbers of images are
+    therefore divided by the design effect of the test set (see
+    :func:`roadwork.evaluation.intervals.design_effect`): an approximation, which supposes that the
+    conformal images resemble each other as much as the test images do.
+
+    Args:
+        covered: hits among the m test images.
+        m: test images, at least 1.
+        n: conformal points.
+        rank: of the threshold among them; None for a label that is in every set.
+        design_effect: how many images count as one.
+    """
+    from scipy.stats import betabinom
+
+    if rank is None:
+        return 1.0 if covered == m else 0.0
+    images = max(1, round(m / design_effect))
+    hits = round(covered / m * images)
+    a, b = rank / design_effect, (n + 1 - rank) / design_effect
+    return float(betabinom.cdf(hits, images, a, b))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 import roadwork
 from roadwork.conformal import CONFORMAL, ConformalPredictor, MondrianConformal, SplitConformal
-from roadwork.conformal.ranks import coverage_band
+from roadwork.conformal.ranks import coverage_band, shortfall_probability
 from roadwork.evaluation.intervals import clopper_pearson, design_effect
 from roadwork.evaluation.prediction_sets import covered
 from roadwork.evaluation.record import ConformalRecord, Coverage
@@ -71,31 +72,47 @@ def _of(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     return None if groups is None else groups[rows]
 
 
-def _fitted_on(predictor: ConformalPredictor) -> tuple[int | None, Sequence[int] | None]:
-    """Conformal images behind the promise: over all classes, and of each class."""
+class _Threshold(NamedTuple):
+    """Conformal images behind a promise, and the rank of the threshold among their scores."""
+
+    points: int
+    rank: int | None
+
+
+def _fitted_on(
+    predictor: ConformalPredictor,
+) -> tuple[_Threshold | None, Sequence[_Threshold] | None]:
+    """What stands behind the promise: over all classes, and of each class."""
     if isinstance(predictor, MondrianConformal):
-        return None, predictor.n
-    return (predictor.n, None) if isinstance(predictor, SplitConformal) else (None, None)
+        pairs = zip(predictor.n, predictor.ranks, strict=True)
+        return None, [_Threshold(points, rank) for points, rank in pairs]
+    if isinstance(predictor, SplitConformal):
+        return _Threshold(predictor.n, predictor.rank), None
+    return None, None
 
 
 def _coverage(
-    hits: np.ndarray, groups: np.ndarray | None, fitted_on: int | None, alpha: float
+    hits: np.ndarray, groups: np.ndarray | None, fitted_on: _Threshold | None, alpha: float
 ) -> Coverage:
     n, count = len(hits), int(hits.sum())
     if n == 0:
         return Coverage(covered=0, n=0, value=None, low=None, high=None)
     low, high = clopper_pearson(count, n)
-    band = (None, None)
+    effect = 1.0 if groups is None else design_effect(hits, groups)
+    promised = {}
     if fitted_on is not None:
-        lowest, highest = coverage_band(fitted_on, n, alpha, _OUTSIDE_BAND)
-        band = (lowest / n, highest / n)
+        lowest, highest = coverage_band(fitted_on.points, n, alpha, _OUTSIDE_BAND)
+        promised = {
+            "band_low": lowest / n,
+            "band_high": highest / n,
+            "chance": shortfall_probability(count, n, *fitted_on, effect),
+        }
     return Coverage(
         covered=count,
         n=n,
         value=count / n,
         low=low,
         high=high,
-        band_low=band[0],
-        band_high=band[1],
-        design_effect=1.0 if groups is None else design_effect(hits, groups),
+        design_effect=effect,
+        **promised,
     )

@@ -113,7 +113,8 @@ class Coverage(Record):
     ``band_low`` and ``band_high`` bound what a kept promise gives on ``n`` images in 95 % of all
     draws of the conformal and the test images (exact Beta-Binomial law); None where nothing was
     promised. Everything is None when there is no image. ``design_effect`` says how many images
-    count as one, because images of a group resemble each other.
+    count as one, because images of a group resemble each other, and ``chance`` how probable so few
+    hits are, or fewer, when the promise is kept; None where nothing was promised.
     """
 
     covered: Natural
@@ -124,6 +125,7 @@ class Coverage(Record):
     band_low: Share | None = None
     band_high: Share | None = None
     design_effect: Annotated[float, Field(ge=1)] = 1.0
+    chance: Share | None = None
 
 
 class ConformalRecord(Record):

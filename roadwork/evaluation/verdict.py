@@ -1,7 +1,8 @@
 """The report in plain words: one headline, and findings that follow from fixed rules.
 
 The rules look at intervals, never at a bare value: a model "beats" something when the whole
-interval lies on the better side, and a promise is "broken" when the whole interval lies below it.
+interval lies on the better side, and a promise is "broken" when so few hits would be improbable
+if it were kept.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ SYNTHETIC = (
 
 FEW_GROUPS = 20
 """Percentile intervals from fewer resampled groups than about this are known to be too narrow."""
+
+_BEYOND_CHANCE = 0.05
+"""A shortfall that a kept promise gives less often than this is called broken."""
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -203,16 +207,17 @@ def _promise(report: EvaluationReport) -> Finding:
     return Finding(
         "bad",
         "its prediction sets break their promise",
-        f"{text} The shortfall is larger than chance explains for independent images.",
+        f"{text} The shortfall is larger than chance explains, also when images of one group count "
+        "for fewer than they are.",
     )
 
 
 def _kept(found: Coverage, target: float) -> Literal["good", "unclear", "bad"]:
-    if found.value is None or found.high is None:
+    if found.value is None or found.chance is None:
         return "unclear"
     if found.value >= target:
         return "good"
-    return "bad" if found.high < target else "unclear"
+    return "bad" if found.chance < _BEYOND_CHANCE else "unclear"
 
 
 def _deferral(report: EvaluationReport) -> Finding:

@@ -254,9 +254,9 @@ def test_class_folders(tmp_path: Path) -> None:
     (tmp_path / "none" / "notes.txt").write_text("x")
     rows = list(ImageFolder(ImageFolderSource(root=tmp_path, csv=None)).rows())
     assert [(row.file, row.label, row.group) for row in rows] == [
-        ("none/c.jpg", 0, "none/c"),
-        ("roadwork/drive-1/a.jpg", 1, "roadwork/drive-1"),
-        ("roadwork/drive-1/b.jpg", 1, "roadwork/drive-1"),
+        ("none/c.jpg", 0, "c"),
+        ("roadwork/drive-1/a.jpg", 1, "drive-1"),
+        ("roadwork/drive-1/b.jpg", 1, "drive-1"),
     ]
 
 

@@ -158,17 +158,17 @@ def test_verdict_follows_the_intervals(report: EvaluationReport) -> None:
 
 
 def test_broken_promise_needs_more_than_chance(report: EvaluationReport) -> None:
-    def tone(value: float, high: float) -> str:
+    def tone(value: float, chance: float) -> str:
         short = report.conformal.classes["roadwork"].model_copy(
-            update={"value": value, "high": high}
+            update={"value": value, "chance": chance}
         )
         classes = {**report.conformal.classes, "roadwork": short}
         moved = report.conformal.model_copy(update={"classes": classes})
         return findings(report.model_copy(update={"conformal": moved}))[2].tone
 
-    assert tone(0.91, 0.95) == "good"
-    assert tone(0.88, 0.92) == "unclear"
-    assert tone(0.80, 0.85) == "bad"
+    assert tone(0.91, 0.60) == "good"
+    assert tone(0.88, 0.30) == "unclear"
+    assert tone(0.80, 0.01) == "bad"
 
 
 def test_few_groups_give_no_verdict() -> None:

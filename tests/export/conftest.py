@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from roadwork.data.splits import Splits
 from roadwork.models.backbone import BACKBONES
@@ -15,6 +16,14 @@ def two_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, NAME, INFO)
         yield
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """The torch engine sets threads for the whole process, and sums depend on their number."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
