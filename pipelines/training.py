@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ from steps.split_validate import split_validate
 __all__ = ["resolved_settings", "training_pipeline"]
 
 silence_telemetry()
+# ZenML's log handler starts a thread when logging shuts down, which Python 3.12 refuses with a
+# traceback after all work is done. This runs before that and lets logging end in silence.
+atexit.register(setattr, logging, "raiseExceptions", False)
 _ROOT = Path(__file__).resolve().parents[1]
 
 
