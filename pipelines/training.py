@@ -7,10 +7,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from click import ClickException
 from zenml import Model, pipeline
 
 from roadwork.data.sources import open_source
 from roadwork.environment import silence_telemetry
+from roadwork.errors import ConfigError
 from roadwork.settings import Settings, parse_settings, resolve
 from steps.calibrate import calibrate
 from steps.conformal import conformal
@@ -60,8 +62,13 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
         settings: a tree of :class:`roadwork.settings.Settings`; the demo by default. It is checked
             and resolved here, when the pipeline is assembled; each step receives the part it uses.
     """
-    run = resolved_settings(settings or {})
-    manifest = ingest(run.only("data"), open_source(run).fingerprint())
+    try:
+        run = resolved_settings(settings or {})
+        data_fingerprint = open_source(run).fingerprint()
+    except ConfigError as error:
+        # The command line of ZenML shows this as one message; anything else as a traceback.
+        raise ClickException(str(error)) from error
+    manifest = ingest(run.only("data"), data_fingerprint)
     train, select, calibration, conformal_set, test, _, data = split_validate(
         manifest, run.only("data", "split")
     )
