@@ -24,11 +24,9 @@ from roadwork.data.manifest import SampleSet
 from roadwork.data.views import make_views, view_count
 from roadwork.errors import DataError
 
-__all__ = ["BatchStream", "Reader", "ViewReader", "row_generator"]
+__all__ = ["BatchStream", "ViewReader", "row_generator"]
 
 _CACHE_BYTES = 2 << 30
-
-Reader = Callable[[int], NDArray[np.uint8]]
 
 
 def read_image(uri: str) -> Image.Image:

@@ -19,6 +19,7 @@ from roadwork.data.loading import ViewReader
 from roadwork.data.manifest import SampleSet
 from roadwork.engines import OnnxRuntimeEngine, OpenVinoEngine
 from roadwork.engines.base import Engine
+from roadwork.errors import BundleError
 from roadwork.evaluation.card import model_card
 from roadwork.evaluation.record import Check, EvaluationReport
 from roadwork.evaluation.report import render_html
@@ -143,8 +144,6 @@ def _portable(settings: Settings) -> Settings:
 
 def _write(target: Path, parts: Mapping[str, bytes | Path]) -> ModelBundle:
     """Another bundle of the same weights (a new report, say) gets a number."""
-    from roadwork.errors import BundleError
-
     for number in range(2, 1000):
         try:
             return write_bundle(target, parts)

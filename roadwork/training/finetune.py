@@ -27,7 +27,11 @@ from roadwork.models.adapters import (
     trainable_state,
 )
 from roadwork.models.backbone import Backbone
-from roadwork.models.classifier import Classifier, RoadworkNetwork
+from roadwork.models.classifier import (
+    Classifier,
+    RoadworkNetwork,
+    build_classifier_network,
+)
 from roadwork.settings import Settings
 from roadwork.training.fit import adamw, fit, require_finite
 from roadwork.training.probe import fit_probe
@@ -136,8 +140,6 @@ def finetune(
 
 
 def _copy(classifier: Classifier) -> RoadworkNetwork:
-    from roadwork.models.classifier import build_classifier_network
-
     network = build_classifier_network(classifier.spec)
     network.load_state_dict(classifier.network.state_dict(), strict=True)
     return network

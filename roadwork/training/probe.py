@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from roadwork import CLASSES
 from roadwork.data.exposure import Exposure, Use
@@ -111,8 +111,3 @@ def set_linear_head(
     """Write weights (K, W) and biases (K,) into a linear layer."""
     head.weight.copy_(torch.from_numpy(weight).to(head.weight))
     head.bias.copy_(torch.from_numpy(bias).to(head.bias))
-
-
-def head_state(head: nn.Linear) -> dict[str, Tensor]:
-    """A copy of a head's tensors."""
-    return {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
