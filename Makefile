@@ -92,8 +92,8 @@ docs: setup ## Write the generated references in docs
 
 COMPILE = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
-SHELL_EXTRAS := --extra train --extra weights --extra validate --extra pipeline --extra export \
-  --extra serve --extra monitor
+SHELL_EXTRAS := --extra train --extra weights --extra data --extra validate --extra version \
+  --extra pipeline --extra export --extra serve --extra monitor
 
 .PHONY: lock
 lock: $(VENV)/.uv-$(UV_VERSION) ## Resolve requirements/*.txt (LOCK_ARGS=--upgrade for new versions)
