@@ -108,13 +108,21 @@ def _sections(schema: Mapping[str, Any], node: Mapping[str, Any], path: str) -> 
     for key, value in node["properties"].items():
         if "$ref" in value:
             inner.append((f"{path}{key}", schema["$defs"][value["$ref"].rpartition("/")[2]]))
-        elif "oneOf" in value:
-            for kind, reference in value["discriminator"]["mapping"].items():
+        elif "oneOf" in value.get("items", {}):
+            kinds = value["items"]["discriminator"]["mapping"]
+            for kind, reference in kinds.items():
                 found = schema["$defs"][reference.rpartition("/")[2]]
-                inner.append((f"{path}{key}` with `kind: {kind}", found))
+                inner.append((f"{path}{key}[]` with `kind: {kind}", found))
+            default = _code([item["kind"] for item in value["default"]])
+            kinds_in_words = f"list of {', '.join(_code(kind) for kind in kinds)}"
+            rows.append((f"`{key}`", kinds_in_words, default, value["description"]))
         else:
             default = "required" if "default" not in value else _code(value["default"])
             rows.append((f"`{key}`", _values(value), default, value.get("description", "")))
+        reference = value.get("additionalProperties", {})
+        if isinstance(reference, dict) and "$ref" in reference:
+            found = schema["$defs"][reference["$ref"].rpartition("/")[2]]
+            inner.append((f"{path}{key}.<name>", found))
     if rows:
         yield from (*_table(("Key", "Values", "Default", "Meaning"), rows), "")
     for title, found in inner:
@@ -127,6 +135,10 @@ def _values(value: Mapping[str, Any]) -> str:
     """What a key takes, in words, from its JSON Schema."""
     if "anyOf" in value:
         return " or ".join(_values(option) for option in value["anyOf"])
+    if "additionalProperties" in value:
+        inner = value["additionalProperties"]
+        reference = inner.get("$ref", "").rpartition("/")[2]
+        return f"mapping of names to {reference or _values(inner)}"
     if "const" in value or "enum" in value:
         return ", ".join(_code(v) for v in value.get("enum", [value.get("const")]))
     if value["type"] == "array":

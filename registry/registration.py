@@ -99,7 +99,9 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Leaves of a tree by dotted key: ``{"a": {"b": 1}}`` gives ``{"a.b": "1"}``."""
     flat: dict[str, str] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            value = {str(number): item for number, item in enumerate(value)}
+        if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value)

@@ -16,8 +16,10 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROADWORK_", frozen=True, env_ignore_empty=True)
 
-    data: Path | None = Field(
-        default=None, description="Folder of images for the image_folder source."
+    data: str | None = Field(
+        default=None,
+        description="Folder or address of image_folder's images; other sources look in a "
+        "sub-folder named as their kind.",
     )
     runs: Path = Field(default=Path("runs"), description="Folder that receives all outputs.")
     mlflow_uri: str | None = Field(

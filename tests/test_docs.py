@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -13,7 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from roadwork.environment import Environment
-from roadwork.settings import ImageFolderSource, Settings, SyntheticSource, parse_settings
+from roadwork.settings import Settings, Source, parse_settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -72,9 +73,7 @@ def test_settings_in_the_pages_are_valid() -> None:
 def test_the_references_name_everything() -> None:
     page = (DOCS / "settings.md").read_text()
     named = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
-    wanted = {
-        name for model in (Settings, SyntheticSource, ImageFolderSource) for name in keys(model)
-    }
-    assert wanted - {"source"} <= named
+    kinds = get_args(get_args(Source)[0])
+    assert {name for model in (Settings, *kinds) for name in keys(model)} <= named
     variables = (DOCS / "environment.md").read_text()
     assert all(f"`ROADWORK_{name.upper()}`" in variables for name in Environment.model_fields)

@@ -90,13 +90,21 @@ def test_weights_follow_the_backbone(size: str, name: str, weights: str, image_s
     [
         ({"sise": "tiny"}, r"sise: there is no such key; known here: .*size"),
         ({"split": {"tets": 0.2}}, r"split\.tets: there is no such key; known here: calibrate"),
-        ({"data": {"source": {"kind": "synthetic", "drive": 3}}}, r"data\.source\.drive: .*drives"),
+        (
+            {"data": {"sources": [{"kind": "synthetic", "drive": 3}]}},
+            r"data\.sources\.0\.drive: .*drives",
+        ),
         ({"size": "huge"}, r"size: .*'tiny'.*got 'huge'"),
         ({"seed": -1}, r"seed: .*greater than or equal to 0 \(got -1\)"),
         ({"conformal": {"alpha": 0.7}}, r"conformal\.alpha: .*less than 0\.5 \(got 0\.7\)"),
         ({"split": {"test": 0.6}}, r"split: .*= 1\.00 leaves less than 0\.10.*lower one"),
-        ({"data": {"source": {"min_frames": 9, "max_frames": 3}}}, r"data\.source: min_frames"),
-        ({"data": {"source": {"kind": "tape"}}}, r"data\.source: .*'synthetic'"),
+        (
+            {"data": {"sources": [{"kind": "synthetic", "min_frames": 9, "max_frames": 3}]}},
+            r"data\.sources\.0: min_frames",
+        ),
+        ({"data": {"sources": [{"kind": "tape"}]}}, r"data\.sources\.0: .*'synthetic'"),
+        ({"data": {"sources": []}}, r"data\.sources: .*at least 1"),
+        ({"data": {"sources": [{"kind": "natix", "rot": 1}]}}, r"data\.sources\.0\.rot: .*root"),
         ({"backbone": {"name": "vit_small_patch16_dinov3_qkvb"}}, r"use vit_small_patch16_dinov3$"),
         ({"backbone": {"weights": "local"}}, r"weights: local needs weights_path"),
         ({"name": "../evil"}, r"name: .*pattern"),
@@ -104,10 +112,14 @@ def test_weights_follow_the_backbone(size: str, name: str, weights: str, image_s
     ],
 )
 def test_faults_are_told_with_key_and_fix(tree: dict[str, Any], told: str) -> None:
-    if tree.get("data", {}).get("source", {}).keys() == {"min_frames", "max_frames"}:
-        tree["data"]["source"]["kind"] = "synthetic"
     with pytest.raises(ConfigError, match=told):
         parse_settings(tree)
+
+
+def test_a_wrong_item_is_told_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings({"data": {"sources": [{"kind": "natix", "rot": 1}]}})
+    assert len(str(caught.value).splitlines()) == 2
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -127,7 +139,7 @@ def test_all_faults_are_told_at_once() -> None:
             {"backbone": {"name": "vit_small_patch16_dinov3", "weights": "package"}},
             "package exists for tf_efficientnet_lite0 alone",
         ),
-        ({"data": {"source": {"kind": "image_folder"}}}, "ROADWORK_DATA is empty"),
+        ({"data": {"sources": [{"kind": "image_folder"}]}}, "ROADWORK_DATA is empty"),
     ],
 )
 def test_impossible_combinations(tree: dict[str, Any], told: str) -> None:
@@ -138,9 +150,11 @@ def test_impossible_combinations(tree: dict[str, Any], told: str) -> None:
 def test_paths_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROADWORK_DATA", "/photographs")
     monkeypatch.setenv("ROADWORK_RUNS", "/large-disk")
-    resolved = resolve(parse_settings({"data": {"source": {"kind": "image_folder"}}}))
+    sources = [{"kind": "image_folder"}, {"kind": "natix"}, {"kind": "mapillary", "root": "s3://m"}]
+    resolved = resolve(parse_settings({"data": {"sources": sources}}))
     assert resolved.runs == Path("/large-disk")
-    assert resolved.data.source.root == Path("/photographs")  # pyright: ignore[reportAttributeAccessIssue]
+    roots = [source.model_dump()["root"] for source in resolved.data.sources]
+    assert roots == ["/photographs", "/photographs/natix", "s3://m"]
 
 
 def test_the_settings_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,42 +7,59 @@ and saved with the run. An unknown key, a wrong type or an impossible combinatio
 
 from __future__ import annotations
 
+from roadwork.settings.data import (
+    CmuRoadworkSource,
+    DataSettings,
+    FusionSettings,
+    ImageFolderSource,
+    MapillarySource,
+    NatixSource,
+    Source,
+    SourceExpectation,
+    SplitSettings,
+    SyntheticSource,
+)
+from roadwork.settings.models import BackboneSettings, ViewSettings
 from roadwork.settings.reading import json_schema, load_settings, parse_settings
 from roadwork.settings.sizes import SIZES, resolve
 from roadwork.settings.tree import (
-    BackboneSettings,
     CalibrateSettings,
     ConformalSettings,
-    DataSettings,
     DeploySettings,
+    DomainSettings,
     EvaluateSettings,
     ExportSettings,
     FinetuneSettings,
-    ImageFolderSource,
     PretrainSettings,
     PromoteSettings,
     RegisterSettings,
+    SamplingSettings,
     Settings,
-    SplitSettings,
-    SyntheticSource,
-    ViewSettings,
 )
 
 __all__ = [
     "SIZES",
     "BackboneSettings",
     "CalibrateSettings",
+    "CmuRoadworkSource",
     "ConformalSettings",
     "DataSettings",
     "DeploySettings",
+    "DomainSettings",
     "EvaluateSettings",
     "ExportSettings",
     "FinetuneSettings",
+    "FusionSettings",
     "ImageFolderSource",
+    "MapillarySource",
+    "NatixSource",
     "PretrainSettings",
     "PromoteSettings",
     "RegisterSettings",
+    "SamplingSettings",
     "Settings",
+    "Source",
+    "SourceExpectation",
     "SplitSettings",
     "SyntheticSource",
     "ViewSettings",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from roadwork.errors import ConfigError
+from roadwork.settings.data import Source
 from roadwork.settings.tree import Settings
 
 __all__ = ["json_schema", "load_settings", "parse_settings"]
@@ -23,14 +24,27 @@ def parse_settings(tree: Mapping[str, Any] | None) -> Settings:
     try:
         return Settings.model_validate(tree or {})
     except ValidationError as error:
-        lines = [_explain(fault) for fault in error.errors()]
+        faults = error.errors()
+        places = [fault["loc"] for fault in faults]
+        # A list whose items are wrong counts as empty too: only the innermost fault helps.
+        lines = [
+            _explain(fault)
+            for fault, place in zip(faults, places, strict=True)
+            if not any(other != place and other[: len(place)] == place for other in places)
+        ]
         raise ConfigError("the settings are not valid:\n  " + "\n  ".join(lines)) from None
+
+
+# The union's tags, which pydantic puts into the places of faults, and the classes behind them.
+_KINDS = {
+    get_args(model.model_fields["kind"].annotation)[0]: model.__name__
+    for model in get_args(get_args(Source)[0])
+}
 
 
 def _explain(fault: Any) -> str:
     loc = [str(part) for part in fault["loc"]]
-    kinds = {"synthetic", "image_folder"}
-    key = ".".join(part for part in loc if part not in kinds and "[" not in part) or "(root)"
+    key = ".".join(part for part in loc if part not in _KINDS and "[" not in part) or "(root)"
     if fault["type"] == "extra_forbidden":
         return f"{key}: there is no such key; known here: {', '.join(_known_keys(loc[:-1]))}"
     message = fault["msg"].removeprefix("Value error, ")
@@ -44,7 +58,7 @@ def _known_keys(path: list[str]) -> list[str]:
     schema = Settings.model_json_schema()
     node = schema
     for part in path:
-        name = {"synthetic": "SyntheticSource", "image_folder": "ImageFolderSource"}.get(part)
+        name = _KINDS.get(part)
         if name is None:
             reference = node.get("properties", {}).get(part, {})
             name = reference.get("$ref", "").rpartition("/")[2]

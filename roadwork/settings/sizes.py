@@ -8,8 +8,9 @@ from typing import Any
 
 from roadwork.environment import Environment
 from roadwork.errors import ConfigError
+from roadwork.settings.data import ImageFolderSource, Source, SyntheticSource
 from roadwork.settings.reading import parse_settings
-from roadwork.settings.tree import ImageFolderSource, Settings
+from roadwork.settings.tree import Settings
 
 __all__ = ["SIZES", "SizeInfo", "resolve"]
 
@@ -43,17 +44,12 @@ def resolve(settings: Settings, environment: Environment | None = None) -> Setti
     """
     environment = environment or Environment()
     size = SIZES[settings.size]
-    tree = settings.model_dump()
+    tree = settings.model_dump(mode="python")
+    tree["data"]["sources"] = list(tree["data"]["sources"])
     if settings.runs is None:
         tree["runs"] = environment.runs
-    source = settings.data.source
-    if isinstance(source, ImageFolderSource) and source.root is None:
-        if environment.data is None:
-            raise ConfigError(
-                "data.source.root is not set and the environment variable ROADWORK_DATA is empty: "
-                "set one of them to the folder that holds the images"
-            )
-        tree["data"]["source"]["root"] = environment.data
+    for number, source in enumerate(settings.data.sources):
+        tree["data"]["sources"][number] = _located(source, number, environment).model_dump()
     backbone, pretrain, finetune = tree["backbone"], tree["pretrain"], tree["finetune"]
     chosen = backbone["name"] == "auto"
     backbone["name"] = size.backbone if chosen else backbone["name"]
@@ -83,6 +79,21 @@ def resolve(settings: Settings, environment: Environment | None = None) -> Setti
     _fill(finetune, "learning_rate", size.learning_rate)
     _fill(finetune, "precision", "32")
     return parse_settings(tree)
+
+
+def _located(source: Source, number: int, environment: Environment) -> Source:
+    """The source with its root: given, or ROADWORK_DATA (and in it a folder named as the kind)."""
+    if isinstance(source, SyntheticSource) or source.root is not None:
+        return source
+    if environment.data is None:
+        raise ConfigError(
+            f"data.sources.{number}.root ({source.kind}) is not set and the environment variable "
+            "ROADWORK_DATA is empty: set one of them to the folder that holds the images"
+        )
+    root = environment.data.rstrip("/")
+    if not isinstance(source, ImageFolderSource):
+        root = f"{root}/{source.kind}"
+    return source.model_copy(update={"root": root})
 
 
 def _fill(part: dict[str, Any], key: str, value: Any) -> None:

@@ -2,155 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
+
+from roadwork.settings.data import DataSettings, SplitSettings
+from roadwork.settings.models import BackboneSettings
+from roadwork.settings.strict import Auto, Count, Strict
 
 __all__ = [
-    "BackboneSettings",
     "CalibrateSettings",
     "ConformalSettings",
-    "DataSettings",
     "DeploySettings",
+    "DomainSettings",
     "EvaluateSettings",
     "ExportSettings",
     "FinetuneSettings",
-    "ImageFolderSource",
     "PretrainSettings",
     "PromoteSettings",
     "RegisterSettings",
+    "SamplingSettings",
     "Settings",
-    "SplitSettings",
-    "SyntheticSource",
-    "ViewSettings",
 ]
 
-Auto = Literal["auto"]
 Size = Literal["tiny", "small", "base", "large"]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Strict(BaseModel):
-    """Base of every settings class: frozen, no unknown keys, defaults checked too."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class SyntheticSource(Strict):
-    """Generated street scenes: the default source, which needs nothing from outside."""
-
-    kind: Literal["synthetic"] = "synthetic"
-    drives: Count = Field(
-        default=170, description="Drives; a drive is a group of frames of one street."
-    )
-    min_frames: Count = Field(default=4, description="Fewest frames of a drive.")
-    max_frames: Count = Field(default=7, description="Most frames of a drive.")
-    label_noise: float = Field(
-        default=0.0, ge=0, le=0.2, description="Share of labels flipped on purpose."
-    )
-    faults: bool = Field(
-        default=True, description="Plant unreadable files and duplicates on purpose."
-    )
-
-    @model_validator(mode="after")
-    def _frames_in_order(self) -> SyntheticSource:
-        if self.min_frames > self.max_frames:
-            raise ValueError("min_frames is larger than max_frames: exchange the two")
-        return self
-
-
-class ImageFolderSource(Strict):
-    """A folder of images with a CSV of labels and groups, or with one sub-folder per class."""
-
-    kind: Literal["image_folder"] = "image_folder"
-    root: Path | None = Field(
-        default=None, description="The folder; when null, ROADWORK_DATA names it."
-    )
-    csv: str | None = Field(
-        default="manifest.csv", description="CSV in the folder; null: class folders."
-    )
-    file_column: str = "file"
-    label_column: str = "label"
-    group_column: str = "group_id"
-    source_column: str | None = None
-
-
-class DataSettings(Strict):
-    """Where the images come from and how many broken ones are tolerated."""
-
-    source: Annotated[SyntheticSource | ImageFolderSource, Field(discriminator="kind")] = (
-        SyntheticSource()
-    )
-    max_quarantine_share: float = Field(
-        default=0.05, ge=0, le=1, description="More unreadable images than this share stop the run."
-    )
-    max_megapixels: float = Field(default=50.0, gt=0, description="Larger images go to quarantine.")
-    near_duplicate_distance: int = Field(
-        default=4,
-        ge=0,
-        le=15,
-        description="Largest Hamming distance of two 64-bit perceptual hashes.",
-    )
-    workers: int = Field(default=2, ge=0, description="Threads that decode and hash images.")
-
-
-class SplitSettings(Strict):
-    """Shares of the groups that each role receives; training takes the rest."""
-
-    select: Share = 0.10
-    calibrate: Share = 0.10
-    conformal: Share = 0.20
-    test: Share = 0.20
-
-    @model_validator(mode="after")
-    def _leaves_training(self) -> SplitSettings:
-        held_out = self.select + self.calibrate + self.conformal + self.test
-        if held_out > 0.9:
-            raise ValueError(
-                f"select + calibrate + conformal + test = {held_out:.2f} leaves less than 0.10 of "
-                "the groups for training: lower one of them"
-            )
-        return self
-
-
-class ViewSettings(Strict):
-    """One global view and a grid of overlapping tiles, pooled over the tiles."""
-
-    tiles: Literal[0, 9] = Field(
-        default=9, description="0: global view alone; 9: a grid of 3 x 3 tiles."
-    )
-    aggregator: Literal["max", "mean", "topk_mean"] = "max"
-    top_k: Literal[2, 3, 5] = Field(default=3, description="Tiles that topk_mean averages.")
-
-
-class BackboneSettings(Strict):
-    """The network that turns one view into a feature vector."""
-
-    name: str = Field(
-        default="auto", description="auto, tf_efficientnet_lite0 or vit_*_patch16_dinov3."
-    )
-    weights: Literal["auto", "random", "package", "local", "hub"] = Field(
-        default="auto", description="Where the starting weights come from."
-    )
-    weights_path: Path | None = Field(
-        default=None, description="safetensors file, for weights: local."
-    )
-    weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    image_size: Literal["auto"] | Annotated[int, Field(ge=32, le=1024)] = "auto"
-    views: ViewSettings = ViewSettings()
-
-    @model_validator(mode="after")
-    def _weights_are_found(self) -> BackboneSettings:
-        if "_qkvb" in self.name:
-            raise ValueError(
-                f"{self.name} computes its attention past the adapted layer, so adapters would be "
-                f"bypassed without a word: use {self.name.replace('_qkvb', '')}"
-            )
-        if self.weights == "local" and self.weights_path is None:
-            raise ValueError("weights: local needs weights_path, a safetensors file")
-        return self
 
 
 class PretrainSettings(Strict):
@@ -169,10 +46,39 @@ class PretrainSettings(Strict):
     )
 
 
+class SamplingSettings(Strict):
+    """Which training rows a pass draws, and how often."""
+
+    balance: Literal["none", "class", "source", "source_and_class"] = Field(
+        default="none", description="What occurs equally often (or by source_shares) in a pass."
+    )
+    source_shares: Mapping[str, Annotated[float, Field(gt=0)]] = Field(
+        default={}, description="Relative shares by source, such as natix: 1, mapillary: 1."
+    )
+    hard_negatives: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of a pass's negatives drawn from those with the largest last loss.",
+    )
+
+
+class DomainSettings(Strict):
+    """Robustness to the source: alignment of domains, or the worst group first. Off by default."""
+
+    method: Literal["none", "dann", "cdann", "group_dro"] = "none"
+    weight: float = Field(
+        default=0.1, gt=0, le=1, description="Largest weight of the domain loss (dann, cdann)."
+    )
+    group_step: float = Field(
+        default=0.01, gt=0, le=1, description="Step of the group weights (group_dro)."
+    )
+
+
 class FinetuneSettings(Strict):
     """Supervised training: a probe on frozen features first, then adapters from there."""
 
-    adapter: Literal["auto", "lora", "full", "none"] = Field(
+    adapter: Literal["auto", "lora", "dora", "doran_tau", "doran_full", "full", "none"] = Field(
         default="auto", description="auto: lora on learned weights, full on random ones."
     )
     epochs: Auto | Annotated[int, Field(ge=0)] = "auto"
@@ -185,6 +91,12 @@ class FinetuneSettings(Strict):
         default=3, description="Epochs without a better selection loss before a stop."
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    prior_correction: Literal["none", "source"] = Field(
+        default="none",
+        description="source: training subtracts each source's own label prior from its logits.",
+    )
+    sampling: SamplingSettings = SamplingSettings()
+    domain: DomainSettings = DomainSettings()
     precision: Literal["auto", "32", "bf16"] = "auto"
     checkpoint_every: Count = Field(
         default=25, description="Training steps between two checkpoints."
@@ -195,6 +107,12 @@ class CalibrateSettings(Strict):
     """Which map turns logits into probabilities."""
 
     method: Literal["temperature", "identity"] = "temperature"
+    deployment_prior: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of roadwork where the model will serve; null: that of the data.",
+    )
 
 
 class ConformalSettings(Strict):
@@ -208,7 +126,14 @@ class EvaluateSettings(Strict):
     """How uncertain the figures of the report are said to be."""
 
     bootstrap: Annotated[int, Field(ge=100)] = 2000
-    slices: tuple[str, ...] = ("source", "time_of_day", "weather", "environment", "city")
+    slices: tuple[str, ...] = (
+        "source",
+        "time_of_day",
+        "weather",
+        "environment",
+        "city",
+        "works_size",
+    )
     worst: int = Field(default=12, ge=0, le=48, description="Worst errors shown as pictures.")
 
 

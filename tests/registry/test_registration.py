@@ -34,14 +34,15 @@ Make = Callable[..., Made]
 
 
 def test_flatten_gives_dotted_leaves() -> None:
-    tree = {"a": {"b": 1, "c": {"d": None}}, "e": "text", "f": ["x", 2]}
-    assert flatten(tree) == {"a.b": "1", "a.c.d": "null", "e": "text", "f": '["x", 2]'}
+    tree = {"a": {"b": 1, "c": {"d": None}}, "e": "text", "f": ["x", 2], "g": [{"h": 3}], "i": {}}
+    flat = {"a.b": "1", "a.c.d": "null", "e": "text", "f": '["x", 2]', "g.0.h": "3", "i": "{}"}
+    assert flatten(tree) == flat
 
 
 def test_flattened_settings_name_every_leaf_once() -> None:
     flat = flatten(Settings().model_dump(mode="json"))
     assert flat["register.model_name"] == "roadwork"
-    assert flat["data.source.kind"] == "synthetic"
+    assert flat["data.sources.0.kind"] == "synthetic"
     assert len(flat) >= 50
 
 
