@@ -14,6 +14,7 @@ from typing import Any
 
 from cli.catalogue import Kind, entries
 from roadwork import __version__
+from roadwork.data.storage import is_remote, local_path
 from roadwork.environment import TELEMETRY_OFF, Environment
 from roadwork.errors import RoadworkError
 
@@ -198,10 +199,13 @@ def _registry(environment: Environment) -> dict[str, str]:
 def _data(environment: Environment) -> str:
     if environment.data is None:
         return "ROADWORK_DATA is not set: generated scenes are used"
-    if not environment.data.is_dir():
-        return f"ROADWORK_DATA names {environment.data}, which is no folder"
-    listed = "with" if (environment.data / "manifest.csv").is_file() else "without"
-    return f"{environment.data} ({listed} manifest.csv)"
+    if is_remote(environment.data):
+        return f"{environment.data} (an object store, which is not asked here)"
+    folder = local_path(environment.data)
+    if not folder.is_dir():
+        return f"ROADWORK_DATA names {folder}, which is no folder"
+    listed = "with" if (folder / "manifest.csv").is_file() else "without"
+    return f"{folder} ({listed} manifest.csv)"
 
 
 def _telemetry() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated
 
 import typer
@@ -19,7 +19,8 @@ def report(
         str | None, typer.Option(help="latest, or the name of the run that registered the bundle.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="New labelled photographs: a folder or a CSV.")
+        str | None,
+        typer.Option(help="New labelled photographs: a folder, a CSV, or the address of either."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="HTML file of the new report; JSON goes beside it.")
@@ -51,7 +52,7 @@ def report(
     _evaluate(folder, data, pages)
 
 
-def _evaluate(folder: Path, data: Path, pages: tuple[Path, Path]) -> None:
+def _evaluate(folder: Path, data: str, pages: tuple[Path, Path]) -> None:
     from roadwork.data.ingest import ingest
     from roadwork.data.sources.image_folder import ImageFolder
     from roadwork.environment import Environment
@@ -62,9 +63,9 @@ def _evaluate(folder: Path, data: Path, pages: tuple[Path, Path]) -> None:
 
     environment = Environment()
     source = labelled_source(data)
-    manifest = ingest(ImageFolder(source).rows(), DataSettings(source=source))
+    manifest = ingest([ImageFolder(source)], DataSettings(sources=(source,)))
     predictor = Predictor(folder, environment.engine, environment.threads)
-    found = reevaluate(predictor, manifest, name=data.stem, source=source)
+    found = reevaluate(predictor, manifest, name=PurePath(data).stem, source=source)
     pages[0].parent.mkdir(parents=True, exist_ok=True)
     pages[1].write_text(found.to_json(), encoding="utf-8")
     pages[0].write_text(render_html(found), encoding="utf-8")

@@ -6,7 +6,6 @@ The bundle carries its exposure, so that it refuses its own training images in a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
@@ -15,6 +14,7 @@ from roadwork.bundle import ModelBundle
 from roadwork.calibration.base import softmax
 from roadwork.data.exposure import require_unexposed
 from roadwork.data.manifest import Manifest, TestSet
+from roadwork.data.storage import exists, is_folder, is_remote, join, local_path, read_bytes
 from roadwork.data.thumbnails import thumbnail
 from roadwork.errors import BundleError, ConfigError
 from roadwork.evaluation.evaluate import build_report, summarise_data
@@ -26,18 +26,23 @@ from roadwork.settings import ImageFolderSource, Settings, parse_settings
 __all__ = ["labelled_source", "reevaluate"]
 
 
-def labelled_source(path: Path) -> ImageFolderSource:
+def labelled_source(data: str) -> ImageFolderSource:
     """Where new labelled photographs are: a CSV, a folder with ``manifest.csv``, or class folders.
+
+    Args:
+        data: a path, or an address in an object store.
 
     Raises:
         ConfigError: there is no such file or folder.
     """
-    if path.is_file():
-        return ImageFolderSource(root=path.parent, csv=path.name)
-    if path.is_dir():
-        named = (path / "manifest.csv").is_file()
-        return ImageFolderSource(root=path, csv="manifest.csv" if named else None)
-    raise ConfigError(f"there is no folder or CSV {path} with labelled photographs")
+    where = data.rstrip("/") if is_remote(data) else str(local_path(data).resolve())
+    if is_folder(where):
+        named = exists(join(where, "manifest.csv"))
+        return ImageFolderSource(root=where, csv="manifest.csv" if named else None)
+    if exists(where):
+        folder, _, name = where.rpartition("/")
+        return ImageFolderSource(root=folder, csv=name)
+    raise ConfigError(f"there is no folder or CSV {data} with labelled photographs")
 
 
 def reevaluate(
@@ -63,7 +68,7 @@ def reevaluate(
     with progress("Answering") as update:
         rows = []
         for done, uri in enumerate(test.uris, start=1):
-            rows.append(predictor.logits([Path(uri)]))
+            rows.append(predictor.logits([read_bytes(uri)]))
             update(done, len(test))
     logits = np.concatenate(rows).astype(np.float64)
     return build_report(
@@ -87,7 +92,7 @@ def _settings(bundle: ModelBundle, name: str, source: ImageFolderSource) -> Sett
         raise BundleError(
             f"the settings in the {bundle.title} are those of another version of roadwork: {error}"
         ) from None
-    data = made.data.model_copy(update={"source": source})
+    data = made.data.model_copy(update={"sources": (source,)})
     return made.model_copy(update={"name": name, "data": data})
 
 
@@ -110,4 +115,4 @@ def _model_info(bundle: ModelBundle, engine: str) -> ModelInfo:
 
 
 def _thumbnails(uris: Sequence[str], rows: list[int]) -> list[bytes | None]:
-    return [thumbnail(Path(uris[row]), THUMBNAIL_BYTES) for row in rows]
+    return [thumbnail(uris[row], THUMBNAIL_BYTES) for row in rows]

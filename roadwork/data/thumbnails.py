@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 from PIL import Image
 
 from roadwork.data.decode import UnreadableImage, decode_image
+from roadwork.data.storage import read_bytes
+from roadwork.errors import DataError
 
 __all__ = ["thumbnail"]
 
@@ -15,11 +16,11 @@ _EDGES = (240, 200, 160, 120)
 _QUALITIES = (80, 65, 50)
 
 
-def thumbnail(image: bytes | Path, most_bytes: int, max_megapixels: float = 50.0) -> bytes | None:
+def thumbnail(image: bytes | str, most_bytes: int, max_megapixels: float = 50.0) -> bytes | None:
     """A JPEG of at most ``most_bytes`` bytes, as large and as good as fits.
 
     Args:
-        image: an encoded image, or a file that holds one.
+        image: an encoded image, or the address of one.
         most_bytes: limit of the result.
         max_megapixels: larger images are not decoded.
 
@@ -27,8 +28,9 @@ def thumbnail(image: bytes | Path, most_bytes: int, max_megapixels: float = 50.0
         The JPEG; None for an image that cannot be read, or that does not fit however small.
     """
     try:
-        picture = decode_image(image, max_megapixels)
-    except UnreadableImage:
+        data = read_bytes(image) if isinstance(image, str) else image
+        picture = decode_image(data, max_megapixels)
+    except (UnreadableImage, OSError, DataError):
         return None
     for edge in _EDGES:
         small = picture.copy()

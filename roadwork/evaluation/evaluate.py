@@ -121,7 +121,11 @@ def settings_hash(settings: Settings) -> str:
     """SHA-256 of the settings without the paths of this machine."""
     tree = settings.model_dump(
         mode="json",
-        exclude={"runs": True, "data": {"source": {"root"}}, "backbone": {"weights_path"}},
+        exclude={
+            "runs": True,
+            "data": {"sources": {"__all__": {"root"}}, "reference": True},
+            "backbone": {"weights_path"},
+        },
     )
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
@@ -193,7 +197,7 @@ def build_report(
     pairs = within_group_auroc(scored.probabilities[:, 1], labels, groups)
     report = EvaluationReport(
         name=settings.name,
-        synthetic=settings.data.source.kind == "synthetic",
+        synthetic=any(source.kind == "synthetic" for source in settings.data.sources),
         classes=roadwork.CLASSES,
         model=model,
         data=data,

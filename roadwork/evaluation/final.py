@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from roadwork import POSITIVE
 from roadwork.calibration.base import softmax
 from roadwork.calibration.fitted import FittedCalibrator
@@ -99,4 +97,4 @@ def _info(classifier: Classifier, calibrator: FittedCalibrator) -> ModelInfo:
 
 def _thumbnails(test: TestSet, rows: list[int], max_megapixels: float) -> list[bytes | None]:
     uris = test.uris
-    return [thumbnail(Path(uris[row]), THUMBNAIL_BYTES, max_megapixels) for row in rows]
+    return [thumbnail(uris[row], THUMBNAIL_BYTES, max_megapixels) for row in rows]

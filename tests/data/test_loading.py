@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ from PIL import Image
 
 from roadwork.data.loading import BatchStream, ViewReader, read_image, row_generator
 from roadwork.data.manifest import TrainSet
-from roadwork.data.views import make_views
-from roadwork.errors import DataError
+from roadwork.data.order import ShardOrder, Shuffled
+from roadwork.data.shard_cache import ShardCache
+from roadwork.data.shards import write_shards
+from roadwork.data.views import Tiles, make_views, view_count
+from roadwork.errors import ConfigError, DataError
 from tests.data import made
 
 
@@ -77,6 +82,136 @@ def test_after_the_last_batch_the_state_is_the_start_of_a_pass() -> None:
     assert source.state_dict() == {"next": 0}
 
 
+def test_the_default_order_is_the_one_it_always_was() -> None:
+    source = stream(7, 7, seed=3, epoch=2)
+    expected = np.random.default_rng([3, 2]).permutation(7).tolist()
+    assert drawn(source) == [expected]
+    assert Shuffled(7, 3)(2).tolist() == expected
+
+
+class Repeated:
+    """An order that learns: the first row of a pass is how many passes began before."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        return np.array([self.passes, 0, 0, 5, 5, 1])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"passes": self.passes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.passes = state["passes"]
+
+
+def make_rows(rows: np.ndarray, epoch: int) -> dict[str, torch.Tensor]:
+    return {"rows": torch.from_numpy(rows.copy())}
+
+
+def test_an_order_may_repeat_rows_and_its_state_is_kept() -> None:
+    order = Repeated()
+    order.passes = 4
+    source = BatchStream(6, 2, 0, make_rows, order=order)
+    iterator = iter(source)
+    assert next(iterator)["rows"].tolist() == [4, 0]
+    state = source.state_dict()
+    assert state == {"next": 1, "order": {"passes": 4}}
+    resumed = BatchStream(6, 2, 0, make_rows, order=Repeated())
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == state
+    assert drawn(resumed) == [[0, 5], [5, 1]]
+
+
+def test_an_order_of_another_length_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="gives 6 rows for a pass of 7"):
+        drawn(BatchStream(7, 2, 0, make_rows, order=Repeated()))
+
+
+@given(
+    rows=st.integers(1, 60),
+    batch=st.integers(1, 9),
+    world=st.integers(1, 5),
+    epoch=st.integers(0, 3),
+)
+def test_processes_share_a_pass(rows: int, batch: int, world: int, epoch: int) -> None:
+    if rows < world:
+        with pytest.raises(ConfigError, match=f"{rows} training rows cannot be shared by {world}"):
+            BatchStream(rows, batch, 0, make_rows, rank=0, world=world)
+        return
+    parts = []
+    for rank in range(world):
+        part = BatchStream(rows, batch, 0, make_rows, rank=rank, world=world)
+        part.set_epoch(epoch)
+        parts.append(drawn(part))
+        assert len(parts[-1]) == len(part)
+    assert len({len(part) for part in parts}) == 1
+    flat = [row for part in parts for rows_of in part for row in rows_of]
+    assert len(set(flat)) == len(flat)
+    # In the order that one process alone sees; no more than a batch each is left out.
+    whole = np.random.default_rng([0, epoch]).permutation(rows).tolist()
+    assert flat == whole[: len(flat)]
+    assert rows - len(flat) < world * min(batch, rows // world) + world
+
+
+def test_two_processes_see_what_one_sees_and_each_resumes() -> None:
+    one = sorted(row for batch in drawn(stream(24, 4, seed=1)) for row in batch)
+    both = []
+    for rank in range(2):
+        whole = drawn(BatchStream(24, 4, 1, make_rows, rank=rank, world=2))
+        both += [row for batch in whole for row in batch]
+        stopped = BatchStream(24, 4, 1, make_rows, rank=rank, world=2)
+        first = next(iter(stopped))["rows"].tolist()
+        resumed = BatchStream(24, 4, 1, make_rows, rank=rank, world=2)
+        resumed.load_state_dict(stopped.state_dict())
+        assert [first, *drawn(resumed)] == whole
+    assert sorted(both) == one == list(range(24))
+
+
+def test_there_is_no_such_process() -> None:
+    for rank in (-1, 2):
+        with pytest.raises(ConfigError, match=f"no rank {rank} among 2"):
+            BatchStream(8, 2, 0, make_rows, rank=rank, world=2)
+
+
+@given(
+    shards=st.lists(st.integers(0, 9), min_size=1, max_size=80),
+    seed=st.integers(0, 9),
+    window=st.integers(1, 5),
+)
+def test_shards_are_read_a_few_at_a_time(shards: list[int], seed: int, window: int) -> None:
+    numbers = np.unique(shards, return_inverse=True)[1].astype(np.int64)
+    order = ShardOrder(numbers, seed, window)
+    rows = order(3)
+    assert sorted(rows.tolist()) == list(range(len(shards)))
+    assert (order(3) == rows).all()
+    seen = numbers[rows]
+    first = {shard: int(np.flatnonzero(seen == shard)[0]) for shard in set(seen.tolist())}
+    last = {shard: int(np.flatnonzero(seen == shard)[-1]) for shard in set(seen.tolist())}
+    for place in range(len(rows)):
+        opened = [shard for shard in first if first[shard] <= place <= last[shard]]
+        assert len(opened) <= window
+
+
+def test_shards_are_mixed_anew_in_every_pass() -> None:
+    order = ShardOrder(np.repeat(np.arange(12), 50), seed=0, window=4)
+    first, second = order(0), order(1)
+    assert (first != second).any()
+    head = order.shards[first[:200]]
+    assert len(set(head.tolist())) == 4
+    assert set(head.tolist()) != {0, 1, 2, 3}
+    # Mixed within the window, not one shard after the other.
+    assert np.count_nonzero(np.diff(head)) > 100
+
+
+def test_shards_are_told_by_their_addresses() -> None:
+    uris = ["b.tar#bytes=0+1", "a.tar#bytes=0+1", "b.tar#bytes=5+1", "x.jpg"]
+    order = ShardOrder.of(uris, seed=0, window=1)
+    assert order.shards.tolist() == [1, 0, 1, 2]
+    places = order(0).tolist()
+    assert abs(places.index(0) - places.index(2)) == 1
+
+
 def test_the_next_batch_is_made_while_one_is_used_and_errors_arrive() -> None:
     made_rows: list[int] = []
 
@@ -111,11 +246,11 @@ def photographs(folder: Path, count: int) -> TrainSet:
 
 
 @pytest.mark.parametrize("tiles", [0, 9])
-def test_views_are_those_of_the_decoded_file(tiles: int, tmp_path: Path) -> None:
+def test_views_are_those_of_the_decoded_file(tiles: Tiles, tmp_path: Path) -> None:
     dataset = photographs(tmp_path, 3)
     reader = ViewReader(dataset, 16, tiles)
     assert len(reader) == 3
-    assert reader.shape == (1 + tiles, 16, 16, 3)
+    assert reader.shape == (view_count(tiles), 16, 16, 3)
     for row, uri in enumerate(dataset.uris):
         expected = make_views(Image.open(uri).convert("RGB"), 16, tiles)
         assert reader(row).shape == reader.shape
@@ -144,6 +279,59 @@ def test_what_fits_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (kept(0) == first).all()
     with pytest.raises(DataError):
         streamed(0)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("limit", [1 << 30, 0])
+def test_rows_are_taken_in_any_order(
+    workers: int, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roadwork.data.loading._CACHE_BYTES", limit)
+    dataset = photographs(tmp_path, 6)
+    reader = ViewReader(dataset, 16, 0, workers)
+    reader(4)
+    rows = np.array([5, 0, 4, 0, 2])
+    assert (reader.take(rows) == np.stack([reader(int(row)) for row in rows])).all()
+
+
+def test_one_reader_decodes_every_photograph_once(tmp_path: Path) -> None:
+    dataset = photographs(tmp_path, 5)
+    asked: list[str] = []
+
+    def read(uri: str) -> bytes:
+        asked.append(uri)
+        return Path(uri).read_bytes()
+
+    reader = ViewReader(dataset, 16, 0, workers=2, read=read)
+    features = np.concatenate(list(reader.batches(2)))
+    assert (reader.take(range(5)) == features).all()
+    assert sorted(asked) == sorted(dataset.uris)
+
+
+def test_training_from_shards_in_a_store_gives_the_same_views(
+    s3_bucket: str, tmp_path: Path
+) -> None:
+    rows = []
+    for number, uri in enumerate(photographs(tmp_path, 6).uris):
+        data = Path(uri).read_bytes()
+        sha256 = hashlib.sha256(data).hexdigest()
+        head = {"sha256": sha256, "sample_id": sha256[:16], "bytes": len(data)}
+        rows.append(made.row(number, uri=uri, **head))
+    dataset = TrainSet(made.table(rows))
+    remote = write_shards(dataset, f"{s3_bucket}/train", max_bytes=20 * 1024)
+    local = ViewReader(dataset, 16, 9)
+    cache = ShardCache(tmp_path / "cache", 1 << 20)
+    reader = ViewReader(remote, 16, 9, workers=3, read=cache.read_bytes)
+    batches = BatchStream(
+        6,
+        3,
+        0,
+        lambda chosen, epoch: {"views": torch.from_numpy(reader.take(chosen))},
+        order=ShardOrder.of(remote.uris, seed=0),
+    )
+    found = torch.cat([batch["views"] for batch in batches])
+    expected = local.take(batches.order(0))
+    assert (found.numpy() == expected).all()
 
 
 def test_a_file_that_vanished_or_was_cut_off_is_named(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from roadwork.data.storage import write_bytes
 from roadwork.data.thumbnails import thumbnail
 
 
@@ -43,3 +45,17 @@ def test_a_small_picture_is_not_enlarged() -> None:
 def test_what_cannot_be_shown_is_none() -> None:
     assert thumbnail(b"not an image", 12_288) is None
     assert thumbnail(noise(300), 100) is None
+
+
+def test_the_address_of_a_picture_will_do(tmp_path: Path, memory: str) -> None:
+    expected = thumbnail(noise(50), 12_288)
+    (tmp_path / "a.png").write_bytes(noise(50))
+    write_bytes(f"{memory}/a.png", noise(50))
+    assert thumbnail(str(tmp_path / "a.png"), 12_288) == expected is not None
+    assert thumbnail(f"{memory}/a.png", 12_288) == expected
+    assert thumbnail(f"{memory}/b.png", 12_288) is None
+
+
+def test_a_damaged_container_has_no_thumbnail(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    assert thumbnail(f"{tmp_path}/a.parquet#row=0", 12_288) is None

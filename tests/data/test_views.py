@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from roadwork.data.views import make_views, tile_boxes, view_count
+from roadwork.data.views import Box, Tiles, make_views, tile_boxes, tile_count, view_count
 
 
 def test_boxes_of_a_wide_picture() -> None:
@@ -38,6 +40,74 @@ def test_no_tiles() -> None:
     assert tile_boxes(512, 288, 0) == []
     assert view_count(0) == 1
     assert view_count(9) == 10
+    assert (tile_count(0), tile_count(9), tile_count("aspect")) == (0, 9, 9)
+    assert view_count("aspect") == 10
+
+
+def rows_of(boxes: list[Box]) -> list[tuple[int, list[int]]]:
+    """Top edge of each row, and the left edges in it."""
+    tops = sorted({top for _, top, _, _ in boxes})
+    return [(top, [left for left, t, _, _ in boxes if t == top]) for top in tops]
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "rows"),
+    [
+        # 1000 / (3 - 2 / 4) = 400; steps of 600 / 2
+        ((1000, 1000), 400, [(0, [0, 300, 600]), (300, [0, 300, 600]), (600, [0, 300, 600])]),
+        # 4:3. Three rows need max(300, 400) / 2.5 = 160, two max(300 / 1.75, 400 / 3.25) = 172.
+        ((400, 300), 160, [(0, [0, 120, 240]), (70, [0, 120, 240]), (140, [0, 120, 240])]),
+        # 16:9. Three rows need 1600 / 2.5 = 640, two max(900 / 1.75, 1600 / 3.25) = 514.3.
+        (
+            (1600, 900),
+            515,
+            [(0, [0, 362, 723, 1085]), (385, [0, 271, 542, 814, 1085])],
+        ),
+        # 3:1. Three rows need 1200 and do not fit, two max(571.4, 3000 / 3.25 = 923.1).
+        (
+            (3000, 1000),
+            924,
+            [(0, [0, 692, 1384, 2076]), (76, [0, 519, 1038, 1557, 2076])],
+        ),
+        # 5:1. Two rows need 154 and do not fit; one row, steps of 400 / 8.
+        ((500, 100), 100, [(0, [0, 50, 100, 150, 200, 250, 300, 350, 400])]),
+        # 12:1 is more than nine squares can cover: even steps of 1100 / 8.
+        ((1200, 100), 100, [(0, [0, 138, 275, 412, 550, 688, 825, 962, 1100])]),
+    ],
+)
+def test_boxes_follow_the_aspect(
+    size: tuple[int, int], side: int, rows: list[tuple[int, list[int]]]
+) -> None:
+    boxes = tile_boxes(*size, "aspect")
+    assert rows_of(boxes) == rows
+    assert {(right - left, bottom - top) for left, top, right, bottom in boxes} == {(side, side)}
+
+
+def test_a_tall_picture_has_the_boxes_of_the_wide_one_turned() -> None:
+    turned = [(t, left, b, right) for left, t, right, b in tile_boxes(900, 1600, "aspect")]
+    assert turned == tile_boxes(1600, 900, "aspect")
+
+
+@given(short=st.integers(8, 1500), ratio=st.floats(1, 9), upright=st.booleans())
+def test_boxes_by_aspect_cover_every_pixel_and_keep_small_things_whole(
+    short: int, ratio: float, upright: bool
+) -> None:
+    long = min(int(short * ratio), 9 * short)
+    width, height = (short, long) if upright else (long, short)
+    boxes = tile_boxes(width, height, "aspect")
+    side = boxes[0][2] - boxes[0][0]
+    assert len(boxes) == 9
+    across, down = (1, 0) if upright else (0, 1)
+    rows: dict[int, list[int]] = {}
+    for box in boxes:
+        assert box[0] >= 0 and box[2] <= width and box[2] - box[0] == side
+        assert box[1] >= 0 and box[3] <= height and box[3] - box[1] == side
+        rows.setdefault(box[down], []).append(box[across])
+    # Positions are whole pixels, so an overlap may be one less than a quarter of the side.
+    overlap = side / 4 - 1 if long <= 7 * short else -1
+    for edge, starts in [(short, sorted(rows)), *((long, sorted(row)) for row in rows.values())]:
+        assert (starts[0], starts[-1] + side) == (0, edge)
+        assert all(start + side - after >= overlap for start, after in pairwise(starts))
 
 
 @given(width=st.integers(16, 3000), ratio=st.floats(1 / 3, 3))
@@ -72,8 +142,8 @@ def test_views_show_the_whole_and_its_parts() -> None:
     assert (views[0, 18:] == 0).all()
 
 
-@pytest.mark.parametrize("tiles", [0, 9])
-def test_a_flat_picture_gives_flat_views(tiles: int) -> None:
+@pytest.mark.parametrize("tiles", [0, 9, "aspect"])
+def test_a_flat_picture_gives_flat_views(tiles: Tiles) -> None:
     views = make_views(Image.new("RGB", (70, 50), (10, 20, 30)), 16, tiles)
     assert np.array_equal(np.unique(views.reshape(-1, 3), axis=0), [[10, 20, 30]])
 
