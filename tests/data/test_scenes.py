@@ -19,6 +19,7 @@ from roadwork.data.scenes.conditions import WEATHERS, Conditions, sample_conditi
 from roadwork.data.scenes.drives import Drive, frame_seed, plan_drive
 from roadwork.data.scenes.scene import Frame, measure_works, render_frame, sample_scene
 from roadwork.data.scenes.works import clip
+from roadwork.data.scenes.writer import metadata
 from roadwork.errors import ConfigError
 
 COLUMNS = [
@@ -113,35 +114,50 @@ def test_the_label_says_whether_works_are_visible(small: tuple[Path, Rows]) -> N
         assert set(visible) == {row["label"] == "1"}
 
 
-def test_metadata_are_missing_where_the_real_data_miss_them(small: tuple[Path, Rows]) -> None:
-    cells = ("time_of_day", "weather", "environment", "camera", "city")
-    natix = [row for row in small[1] if row["source"] == "natix-like" and row["planted"] not in BAD]
-    positive = [row for row in natix if row["label"] == "1" and not row["planted"]]
-    assert positive
-    assert all(row[cell] for row in positive for cell in cells)
-    vistas = [row for row in small[1] if row["source"] == "vistas-like" and not row["planted"]]
-    assert vistas
-    assert {row["city"] for row in vistas} == {""}
+CELLS = ("time_of_day", "weather", "environment", "camera", "city")
 
 
-def test_negatives_of_the_natix_family_have_no_metadata(tmp_path: Path) -> None:
+def test_metadata_are_whole_or_missing_by_family(small: tuple[Path, Rows]) -> None:
+    rows = [row for row in small[1] if not row["planted"]]
+    for row in rows:
+        known = [cell for cell in CELLS if row[cell]]
+        if row["source"] == "natix-like":
+            assert known in ([], list(CELLS))
+        elif row["source"] == "roadwork-like":
+            assert known == list(CELLS)
+        else:
+            assert known in (["environment", "camera"], list(CELLS[:4]))
+
+
+@pytest.mark.parametrize(("source", "rate"), [("natix-like", 0.15), ("vistas-like", 0.3)])
+def test_gaps_in_metadata_know_nothing_of_the_label(source: str, rate: float) -> None:
+    scene = sample_scene(
+        np.random.SeedSequence(3), source_named(source), (64, 48), 12.0, 24.0, 170.0
+    )
+    missing = [metadata(scene, np.random.default_rng(seed))["weather"] == "" for seed in range(600)]
+    assert abs(np.mean(missing) - rate) < 4 * np.sqrt(rate * (1 - rate) / 600)
+
+
+def test_twins_of_a_pair_are_described_alike_or_not_at_all(tmp_path: Path) -> None:
     seed = next(
         s for s in range(200)
         if (d := plan_drive(s, 0, (1, 1))).source.name == "natix-like" and d.kind == "paired"
     )  # fmt: skip
     settings = SceneSettings(seed=seed, drives=1, frames=(1, 1), width=64, height=48, faults=False)
     rows = {row["label"]: row for row in read(write_scenes(tmp_path, settings))}
-    cells = ("time_of_day", "weather", "environment", "camera", "city")
-    assert [rows["0"][cell] for cell in cells] == [""] * 5
-    assert all(rows["1"][cell] for cell in cells)
     assert rows["0"]["pair_id"] == rows["1"]["pair_id"] != ""
+    described = [[rows[label][cell] for cell in CELLS] for label in "01"]
+    assert described[0] == described[1] or [""] * 5 in described
 
 
-@pytest.mark.parametrize(("name", "prior"), [(s.name, s.prior) for s in SOURCES])
-def test_planned_priors(name: str, prior: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "prior", "wanted"),
+    [(s.name, s.prior, None) for s in SOURCES] + [(s.name, 0.5, 0.5) for s in SOURCES],
+)
+def test_planned_priors(name: str, prior: float, wanted: float | None) -> None:
     positive = total = 0
     for index in range(900):
-        drive = plan_drive(1, index, (5, 12))
+        drive = plan_drive(1, index, (5, 12), wanted)
         if drive.source.name != name:
             continue
         for plan in drive.frames:

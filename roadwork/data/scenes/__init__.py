@@ -35,6 +35,8 @@ class SceneSettings:
         height: Image height in pixels.
         faults: Plant five unusable files, and exact and near duplicates across drives and sources.
         label_noise: Share of images whose recorded label is flipped, in [0, 0.5).
+        prior: Share of images with works in every source, in [0.2, 0.9]; None: each source's own,
+            0.85, 0.6 and 0.3, so that who knows the source knows something of the label.
 
     Raises:
         ConfigError: If a value is out of range.
@@ -47,6 +49,7 @@ class SceneSettings:
     height: int = 288
     faults: bool = True
     label_noise: float = 0.0
+    prior: float | None = None
 
     def __post_init__(self) -> None:
         low, high = self.frames
@@ -66,6 +69,8 @@ class SceneSettings:
             raise ConfigError(
                 f"scenes: label_noise is {self.label_noise}; use a share from 0 to below 0.5."
             )
+        if self.prior is not None and not 0.2 <= self.prior <= 0.9:
+            raise ConfigError(f"scenes: prior is {self.prior}; use a share from 0.2 to 0.9.")
 
 
 def write_scenes(

@@ -68,10 +68,10 @@ def frame_seed(seed: int, drive: int, frame: int, stream: int) -> np.random.Seed
     return np.random.SeedSequence([seed, drive, frame, stream])
 
 
-def kind_of(seed: int, source: Source, turn: int) -> str:
-    """Kind of a source's drive number ``turn``, so that the source's prior is met on average."""
-    mixed_positive = min(0.6, max(0.4, source.prior))
-    works = source.prior - MIXED_SHARE * mixed_positive - PAIRED_SHARE * 0.5
+def kind_of(seed: int, source: Source, turn: int, prior: float) -> str:
+    """Kind of a source's drive number ``turn``, so that the prior is met on average."""
+    mixed_positive = min(0.6, max(0.4, prior))
+    works = prior - MIXED_SHARE * mixed_positive - PAIRED_SHARE * 0.5
     offset = np.random.default_rng([seed, SOURCES.index(source), 0xD01]).uniform()
     place = (offset + turn * GOLDEN) % 1.0
     if place < works:
@@ -83,18 +83,20 @@ def kind_of(seed: int, source: Source, turn: int) -> str:
     return "clear"
 
 
-def plan_drive(seed: int, index: int, frames: tuple[int, int]) -> Drive:
+def plan_drive(seed: int, index: int, frames: tuple[int, int], prior: float | None = None) -> Drive:
     """Plan drive ``index``.
 
     Args:
         seed: Root of all randomness.
         index: Number of the drive, from 0.
         frames: Fewest and most images of a drive.
+        prior: Share of images with works; None: that of the drive's source.
     """
     block, place = divmod(index, len(SOURCES))
     order = np.random.default_rng([seed, block, 0xB10C]).permutation(len(SOURCES))
     source = SOURCES[int(order[place])]
-    kind = kind_of(seed, source, block)
+    prior = source.prior if prior is None else prior
+    kind = kind_of(seed, source, block, prior)
     rng = np.random.default_rng(frame_seed(seed, index, 0, 1))
     images = int(rng.integers(frames[0], frames[1] + 1))
     count = max(1, (images + 1) // 2) if kind == "paired" else images
@@ -102,7 +104,7 @@ def plan_drive(seed: int, index: int, frames: tuple[int, int]) -> Drive:
     distance = float(rng.uniform(26.0, 48.0) if far else rng.uniform(11.0, 23.0))
     positive = count
     if kind == "mixed":
-        share = min(0.6, max(0.4, source.prior)) + rng.uniform(-0.12, 0.12)
+        share = min(0.6, max(0.4, prior)) + rng.uniform(-0.12, 0.12)
         positive = min(count, max(1, round(share * count)))
     approach = bool(rng.random() < 0.6)
     # The car stops before the first channeliser: it could not drive through a closed lane.

@@ -65,17 +65,23 @@ class Frame:
 
     Attributes:
         image: RGB picture.
-        region: bool of shape (height, width): pixels that show works or their shadows.
+        instances: uint8 of shape (height, width): 0 where no works show, ``i + 1`` where
+            ``Scene.zone[i]`` shows, ``SHADOW_OF_WORKS`` where its shadow falls.
         works_area: Share of the picture that shows works, 0 to 1.
         works_height: Visible height of the tallest works object in pixels.
         works_count: Number of works objects that are visible.
     """
 
     image: Image.Image
-    region: np.ndarray
+    instances: np.ndarray
     works_area: float
     works_height: int
     works_count: int
+
+    @property
+    def region(self) -> np.ndarray:
+        """Pixels that show works or their shadows, bool of shape (height, width)."""
+        return self.instances > 0
 
 
 def sample_scene(
@@ -178,11 +184,10 @@ def render_frame(
         np.random.default_rng(noise),
     )
     marks = np.asarray(canvas.instances)
-    region = marks > 0
-    if not region.any():
-        return Frame(image, region, 0.0, 0, 0)
+    if not marks.any():
+        return Frame(image, marks, 0.0, 0, 0)
     area, tallest, count = measure_works(marks)
-    return Frame(image, region, area, tallest, count)
+    return Frame(image, marks, area, tallest, count)
 
 
 def measure_works(marks: np.ndarray) -> tuple[float, int, int]:

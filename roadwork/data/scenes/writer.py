@@ -26,6 +26,7 @@ __all__ = ["CSV_NAME", "Row", "write"]
 
 CSV_NAME = "scenes.csv"
 VISTAS_NULL_RATE = 0.3
+NATIX_NULL_RATE = 0.15
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,12 @@ def render_version(drive: Drive, scene: Scene, plan: FramePlan, works: bool, see
     return render_frame(scene, plan.travelled, plan.number, works=False, rich=rich, noise=noise)
 
 
-def metadata(scene: Scene, label: int, rng: np.random.Generator) -> dict[str, str]:
-    """Metadata cells as the real sources fill them: none for negatives of ``natix-like``."""
-    hidden = {"time_of_day": "", "weather": "", "environment": "", "camera": "", "city": ""}
-    if scene.source.name == "natix-like" and label == 0:
-        return hidden
+def metadata(scene: Scene, rng: np.random.Generator) -> dict[str, str]:
+    """Metadata cells with the gaps of each camera family, which know nothing of the label.
+
+    In the real NATIX the gaps are the label: positives are described and negatives are not. That
+    trap belongs to the format's own writer; here it would let a classifier of metadata alone win.
+    """
     filled = {
         "time_of_day": scene.conditions.time_name,
         "weather": scene.conditions.weather_name,
@@ -92,6 +94,8 @@ def metadata(scene: Scene, label: int, rng: np.random.Generator) -> dict[str, st
         "camera": scene.camera,
         "city": scene.city,
     }
+    if scene.source.name == "natix-like" and rng.random() < NATIX_NULL_RATE:
+        return dict.fromkeys(filled, "")
     if scene.source.name == "vistas-like" and rng.random() < VISTAS_NULL_RATE:
         filled |= {"time_of_day": "", "weather": ""}
     return filled
@@ -121,7 +125,7 @@ def write_drive(root: Path, drive: Drive, settings: SceneSettings) -> Iterator[t
                 frame_seed(settings.seed, drive.index, plan.number + 1, 3 + version)
             )
             truth = int(frame.works_count > 0)
-            cells = metadata(scene, truth, rng)
+            cells = metadata(scene, rng)
             flipped = bool(rng.random() < settings.label_noise)
             yield (
                 Row(
@@ -181,8 +185,6 @@ def plant_copies(root: Path, drive: Drive, rows: list[Row], seed: int) -> list[R
             pair_id="",
             planted=f"{copy.name}:{original.file}",
         )
-        if drive.source.name == "natix-like" and row.label == 0:
-            row = replace(row, time_of_day="", weather="", environment="", camera="", city="")
         copies.append(row)
     return copies
 
@@ -192,7 +194,7 @@ def write(root: Path, settings: SceneSettings, progress: Callable[[int, int], No
     root.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for index in range(settings.drives):
-        drive = plan_drive(settings.seed, index, settings.frames)
+        drive = plan_drive(settings.seed, index, settings.frames, settings.prior)
         first: tuple[Row, bytes] | None = None
         earlier = len(rows)
         for row, jpeg in write_drive(root, drive, settings):
