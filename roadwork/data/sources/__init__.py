@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from roadwork.data.sources.base import Source, SourceRow, open_source
+from roadwork.data.sources.base import Source, SourceRow, fingerprint_of, open_sources
 
-__all__ = ["Source", "SourceRow", "open_source"]
+__all__ = ["Source", "SourceRow", "fingerprint_of", "open_sources"]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from roadwork.data.licences import LICENCES
+from roadwork.data.sources.cmu_roadwork import CmuRoadwork
 from roadwork.data.sources.image_folder import ImageFolder
+from roadwork.data.sources.mapillary import Mapillary
+from roadwork.data.sources.natix import Natix
 from roadwork.data.sources.rows import SourceRow
 from roadwork.data.sources.synthetic import Synthetic
-from roadwork.settings import ImageFolderSource, Settings, SyntheticSource
+from roadwork.settings import Settings
 
-__all__ = ["Source", "SourceRow", "open_source"]
+__all__ = ["SOURCES", "Source", "SourceInfo", "SourceRow", "fingerprint_of", "open_sources"]
 
 
 class Source(Protocol):
@@ -32,25 +37,43 @@ class SourceInfo:
     """One entry of the registry of sources."""
 
     title: str
-    open: Callable[[Settings], Source]
+    licence: str
+    open: Callable[[Any, Settings], Source]
 
 
-def _synthetic(settings: Settings) -> Source:
-    assert isinstance(settings.data.source, SyntheticSource)
-    return Synthetic(settings.data.source, settings.seed, Path(settings.runs or "runs") / "data")
-
-
-def _image_folder(settings: Settings) -> Source:
-    assert isinstance(settings.data.source, ImageFolderSource)
-    return ImageFolder(settings.data.source)
+def _synthetic(source: Any, settings: Settings) -> Source:
+    return Synthetic(source, settings.seed, Path(settings.runs or "runs") / "data")
 
 
 SOURCES: Mapping[str, SourceInfo] = {
-    "synthetic": SourceInfo("generated street scenes", _synthetic),
-    "image_folder": SourceInfo("a folder of images with a CSV, or class folders", _image_folder),
+    "synthetic": SourceInfo("generated street scenes", LICENCES["synthetic"].name, _synthetic),
+    "image_folder": SourceInfo(
+        "a folder of images with a CSV, or class folders",
+        LICENCES["image_folder"].name,
+        lambda source, _: ImageFolder(source),
+    ),
+    "natix": SourceInfo(
+        "NATIX roadwork (Hugging Face)",
+        LICENCES["natix"].name,
+        lambda source, _: Natix(source),
+    ),
+    "cmu_roadwork": SourceInfo(
+        "CMU ROADWork", LICENCES["cmu_roadwork"].name, lambda source, _: CmuRoadwork(source)
+    ),
+    "mapillary": SourceInfo(
+        "Mapillary Vistas v2.0",
+        LICENCES["mapillary"].name,
+        lambda source, _: Mapillary(source),
+    ),
 }
 
 
-def open_source(settings: Settings) -> Source:
-    """The source that resolved settings name."""
-    return SOURCES[settings.data.source.kind].open(settings)
+def open_sources(settings: Settings) -> list[Source]:
+    """The sources that resolved settings name, in their order."""
+    return [SOURCES[source.kind].open(source, settings) for source in settings.data.sources]
+
+
+def fingerprint_of(settings: Settings) -> str:
+    """Changes whenever the data of any source may have changed."""
+    parts = [source.fingerprint() for source in open_sources(settings)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from roadwork.data.manifest import SLICES
 from roadwork.data.sources.rows import SourceRow, parse_label
+from roadwork.data.sources.works_size import works_size
 from roadwork.progress import progress
 from roadwork.settings import SyntheticSource
 
 __all__ = ["Synthetic"]
 
-_SMALL_WORKS = 24  # pixels of a 288-pixel picture: about the height that one global view loses
+_HEIGHT = 288  # of every generated picture, in pixels
 
 
 class Synthetic:
@@ -40,9 +41,10 @@ class Synthetic:
         with (self.folder / "scenes.csv").open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 slices = {name: row.get(name) or None for name in SLICES}
-                slices["works_size"] = _works_size(row)
+                if row["label"] == "1":
+                    slices["works_size"] = works_size(float(row["works_height"] or 0) / _HEIGHT)
                 yield SourceRow(
-                    path=(self.folder / row["file"]).resolve(),
+                    uri=str((self.folder / row["file"]).resolve()),
                     file=row["file"],
                     label=parse_label(row["label"]),
                     group=row["group_id"],
@@ -62,6 +64,7 @@ class Synthetic:
             frames=(wanted.min_frames, wanted.max_frames),
             faults=wanted.faults,
             label_noise=wanted.label_noise,
+            prior=wanted.prior,
         )
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         # Every process draws into a folder of its own and the first to finish renames it; one that
@@ -79,9 +82,3 @@ class Synthetic:
                 # Another process was first: equal settings give equal scenes, so take its folder.
                 if not (self.folder / "scenes.csv").is_file():
                     raise
-
-
-def _works_size(row: dict[str, str]) -> str | None:
-    if row["label"] != "1":
-        return None
-    return "small" if float(row.get("works_height") or 0) < _SMALL_WORKS else "large"
