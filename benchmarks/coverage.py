@@ -15,7 +15,7 @@ from roadwork.calibration import CALIBRATORS
 from roadwork.conformal import CONFORMAL
 from roadwork.data.ingest import ingest
 from roadwork.data.manifest import TrainSet
-from roadwork.data.sources import open_source
+from roadwork.data.sources import open_sources
 from roadwork.data.splits import assign_roles
 from roadwork.models.backbone import load_backbone
 from roadwork.models.classifier import attach_head
@@ -28,7 +28,7 @@ SEEDS = 24
 def main() -> None:
     """Measure and print."""
     settings = resolve(Settings())
-    manifest = ingest(open_source(settings).rows(), settings.data)
+    manifest = ingest(open_sources(settings), settings.data)
     everything = TrainSet(manifest.table)
     network = attach_head(load_backbone(settings.backbone, 0), settings.backbone.views)
     features = extract_features(network, everything, settings)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
-from roadwork.data.exposure import Exposed, require_unexposed
+from roadwork.data.exposure import Exposed, common, require_unexposed
+from roadwork.data.hamming import near_pairs
 from roadwork.data.manifest import (
     CalibrationSet,
     ConformalSet,
@@ -19,7 +21,6 @@ from roadwork.data.manifest import (
     TestSet,
     TrainSet,
 )
-from roadwork.data.perceptual import near_pairs
 from roadwork.errors import LeakageError
 
 __all__ = [
@@ -103,8 +104,8 @@ def require_disjoint(a: SampleSet, b: SampleSet) -> None:
         LeakageError: naming the shared files and groups.
     """
     ours, theirs = a.ids, b.ids
-    samples = np.intersect1d(ours.samples, theirs.samples, assume_unique=True)
-    groups = np.intersect1d(ours.groups, theirs.groups, assume_unique=True)
+    samples = common(ours.samples, theirs.samples)
+    groups = common(ours.groups, theirs.groups)
     if not len(samples) and not len(groups):
         return
     files, names = b.name_overlap(samples, groups)
@@ -127,11 +128,13 @@ def require_distinct_looks(a: SampleSet, b: SampleSet, distance: int) -> None:
     """
     hashes = np.concatenate([_hashes(a), _hashes(b)])
     border = len(a)
-    pairs = sorted({(i, j) for i, j in near_pairs(hashes, distance) if i < border <= j})
-    if not pairs:
+    pairs = near_pairs(hashes, distance, apart=np.arange(len(hashes)) < border)
+    if not len(pairs):
         return
-    files, others = a.files, b.files
-    names = [f"{files[i]} and {others[j - border]}" for i, j in pairs[: _SHOWN + 1]]
+    shown = pairs[: _SHOWN + 1]
+    ours = a.table.column("file").take(pa.array(shown[:, 0])).to_pylist()
+    theirs = b.table.column("file").take(pa.array(shown[:, 1] - border)).to_pylist()
+    names = [f"{one} and {other}" for one, other in zip(ours, theirs, strict=True)]
     raise LeakageError(
         f"{len(pairs)} pairs of an image of the {a.role} set and one of the {b.role} set look alike"
         f"{_named(names)}: at most {distance} bits of their perceptual hashes differ. Give them "

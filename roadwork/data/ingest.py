@@ -1,94 +1,165 @@
-"""Ingest: rows of a source, checked image by image, become the manifest.
+"""Ingest: rows of the sources, checked image by image, become the manifest.
 
-Nothing is dropped in silence: an unusable file is listed in the quarantine with its reason, an
-exact copy is listed among the duplicates, and near-duplicates are merged into one group.
+Rows stream: a few thousand at a time are decoded and hashed in threads and become one Arrow record
+batch, so that memory is that of the finished table. Nothing is dropped in silence: an unusable file
+and a row that its source does not offer are listed in the quarantine with the reason, and what
+:mod:`roadwork.data.fusion` sets aside is listed among the duplicates.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from roadwork.data.decode import Refusal, UnreadableImage, decode_image
+from roadwork.data.fusion import Embed, fuse
 from roadwork.data.manifest import QUARANTINE, SCHEMA, SLICES, Manifest
-from roadwork.data.perceptual import clusters, near_pairs, perceptual_hash
-from roadwork.data.sources.rows import SourceRow
-from roadwork.errors import DataError
+from roadwork.data.perceptual import perceptual_hash
+from roadwork.data.sources.rows import SourceRow, Verdict
+from roadwork.data.statistics import image_statistics
+from roadwork.data.storage import read_bytes
+from roadwork.errors import ConfigError, DataError
 from roadwork.progress import progress
-from roadwork.settings import DataSettings
+from roadwork.settings.data import DataSettings
 
 __all__ = ["ingest"]
 
 logger = logging.getLogger(__name__)
 
+_CHUNK = 4096  # rows of a record batch
+_EXAMPLES = 3  # unusable files that a message names
 
-def ingest(rows: Iterable[SourceRow], settings: DataSettings) -> Manifest:
-    """Decode, hash and group every row.
+
+class RowSource(Protocol):
+    """What ingest needs of a source."""
+
+    def rows(self) -> Iterator[SourceRow]:
+        """Every photograph, unreadable ones included."""
+        ...
+
+
+def ingest(
+    sources: Sequence[RowSource], settings: DataSettings, embed: Embed | None = None
+) -> Manifest:
+    """Decode, hash and group every row of every source.
+
+    The result does not depend on the number of workers, nor on the order in which a source gives
+    its rows.
+
+    Args:
+        sources: in the order of ``data.sources``: of two copies, that of the earlier one is kept.
+        settings: what is tolerated and how copies are found.
+        embed: gives embeddings, for ``data.fusion.embedding_cosine``.
 
     Raises:
-        DataError: no usable image, or a larger share of unusable ones than the settings allow.
+        ConfigError: ``data.fusion.embedding_cosine`` is set and there is no ``embed``.
+        DataError: no usable image; a larger share of unusable ones than the settings allow; or,
+            with ``on_bad_row: raise``, the first unusable one.
     """
-    listed = sorted(rows, key=lambda row: row.file)
-    if not listed:
-        raise DataError("the source gives no images: check data.source")
-    usable: list[dict[str, Any]] = []
-    refused: list[dict[str, str]] = []
+    if settings.fusion.embedding_cosine is not None and embed is None:
+        raise ConfigError(
+            "data.fusion.embedding_cosine needs embeddings of the images, and nothing was given "
+            "that computes them: set it to null, or call ingest with embed"
+        )
+    usable: list[pa.RecordBatch] = []
+    refused: list[pa.RecordBatch] = []
+    order: list[int] = []
+    for batch in _examined(sources, settings):
+        if settings.on_bad_row == "raise":
+            _refuse_faults(batch.refused)
+        usable.append(pa.RecordBatch.from_pylist(batch.usable, schema=SCHEMA))
+        refused.append(pa.RecordBatch.from_pylist(batch.refused, schema=QUARANTINE))
+        order += batch.order
+    if not usable:
+        raise DataError("the sources give no images: check data.sources")
+    examined = pa.Table.from_batches(usable, schema=SCHEMA)
+    manifest = fuse(examined, settings.fusion, np.array(order, dtype=np.int64), embed)
+    quarantine = pa.concat_tables([pa.Table.from_batches(refused), manifest.quarantine])
+    quarantine = quarantine.sort_by([(name, "ascending") for name in ("file", "source", "reason")])
+    _check_share(quarantine, sum(len(batch) for batch in (*usable, *refused)), settings)
+    logger.info(
+        "%d images in %d groups; %d copies left out; %d in quarantine",
+        len(manifest),
+        len(manifest.table.column("group_id").unique()),
+        manifest.duplicates.num_rows,
+        quarantine.num_rows,
+    )
+    return Manifest(manifest.table.combine_chunks(), quarantine, manifest.duplicates)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Examined rows: the manifest's, the quarantine's, and the places of the formers' sources."""
+
+    usable: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+    order: list[int]
+
+
+def _examined(sources: Sequence[RowSource], settings: DataSettings) -> Iterator[_Batch]:
+    """All rows in batches; while one is taken up, the next is being examined."""
+    listed = ((place, row) for place, source in enumerate(sources) for row in source.rows())
+    waiting: deque[tuple[list[tuple[int, SourceRow]], Iterable[Any]]] = deque()
+    known = done = 0
     with (
         ThreadPoolExecutor(max(1, settings.workers)) as pool,
         progress("Reading images") as update,
     ):
-        examined = pool.map(lambda row: _examine(row, settings.max_megapixels), listed)
-        for number, (row, result) in enumerate(zip(listed, examined, strict=True), start=1):
-            if isinstance(result, dict):
-                usable.append(result)
-            else:
-                refused.append(_refusal(row, *result))
-            update(number, len(listed))
-    usable, conflicting = _without_conflicts(usable)
-    refused += conflicting
-    _check_share(refused, len(listed), settings.max_quarantine_share)
-    kept, copies = _merge(usable, settings.near_duplicate_distance)
-    logger.info(
-        "%d images in %d groups; %d exact copies left out; %d in quarantine",
-        len(kept),
-        len({row["group_id"] for row in kept}),
-        len(copies),
-        len(refused),
-    )
-    return Manifest(
-        table=pa.Table.from_pylist(kept, schema=SCHEMA),
-        quarantine=pa.Table.from_pylist(
-            sorted(refused, key=lambda row: row["file"]), schema=QUARANTINE
-        ),
-        duplicates=pa.Table.from_pylist(copies, schema=SCHEMA),
-    )
+        try:
+            while True:
+                chunk = list(islice(listed, _CHUNK))
+                known += len(chunk)
+                if chunk:
+                    results = pool.map(lambda item: _examine(item[1], settings), chunk)
+                    waiting.append((chunk, results))
+                if len(waiting) > 1 or (waiting and not chunk):
+                    batch = _Batch([], [], [])
+                    for (place, row), result in zip(*waiting.popleft(), strict=True):
+                        if isinstance(result, Verdict):
+                            batch.refused.append(_refusal(row, result))
+                        else:
+                            batch.usable.append(result)
+                            batch.order.append(place)
+                        done += 1
+                        update(done, known)
+                    yield batch
+                elif not chunk:
+                    return
+        finally:
+            # If the first bad row ends it, the images behind it need not be read.
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _examine(row: SourceRow, max_megapixels: float) -> dict[str, Any] | tuple[str, str]:
-    """The manifest's row, or the reason and detail why there is none."""
+def _examine(row: SourceRow, settings: DataSettings) -> dict[str, Any] | Verdict:
+    """The manifest's row, or why there is none."""
+    if row.verdict is not None:
+        return row.verdict
     if row.label is None:
-        return "no_label", "the source gives no known label for it"
+        return Verdict("no_label", "the source gives no known label for it")
     if not row.group:
-        return "no_group", "the source gives no group for it"
+        return Verdict("no_group", "the source gives no group for it")
     try:
-        data = row.path.read_bytes()
+        data = read_bytes(row.uri)
+        image = decode_image(data, settings.max_megapixels)
     except OSError as error:
-        return Refusal.MISSING, f"cannot be read: {error.strerror}"
-    try:
-        image = decode_image(data, max_megapixels)
+        return Verdict(Refusal.MISSING.value, f"cannot be read: {error.strerror or error}")
     except UnreadableImage as refusal:
-        return refusal.reason, refusal.detail
+        return Verdict(refusal.reason.value, refusal.detail)
+    except DataError as error:
+        return Verdict("damaged_container", str(error))
     sha256 = hashlib.sha256(data).hexdigest()
     return {
         "sample_id": sha256[:16],
-        "uri": str(row.path),
+        "uri": row.uri,
         "file": row.file,
         "sha256": sha256,
         "phash": perceptual_hash(image),
@@ -99,70 +170,45 @@ def _examine(row: SourceRow, max_megapixels: float) -> dict[str, Any] | tuple[st
         "width": image.width,
         "height": image.height,
         "bytes": len(data),
+        "capture": row.capture,
+        **asdict(image_statistics(image)),
         **{name: row.slices.get(name) for name in SLICES},
     }
 
 
-def _refusal(row: SourceRow, reason: str, detail: str) -> dict[str, str]:
-    return {"file": row.file, "source": row.source, "reason": str(reason), "detail": detail}
+def _refusal(row: SourceRow, verdict: Verdict) -> dict[str, Any]:
+    return {"file": row.file, "source": row.source, **asdict(verdict)}
 
 
-def _without_conflicts(
-    rows: list[dict[str, Any]],
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Identical images with different labels: none of them can be believed."""
-    labels: dict[str, set[int]] = defaultdict(set)
-    for row in rows:
-        labels[row["sha256"]].add(row["label"])
-    good = [row for row in rows if len(labels[row["sha256"]]) == 1]
-    bad = [
-        {
-            "file": row["file"],
-            "source": row["source"],
-            "reason": "conflicting_label",
-            "detail": "an identical image has another label",
-        }
-        for row in rows
-        if len(labels[row["sha256"]]) > 1
-    ]
-    return good, bad
+def _refuse_faults(refused: list[dict[str, Any]]) -> None:
+    for row in refused:
+        if row["fault"]:
+            raise DataError(
+                f"{row['file']} of the source {row['source']} cannot be used ({row['reason']}): "
+                f"{row['detail']}. Repair or remove it, or set data.on_bad_row to quarantine to "
+                "list such rows and go on."
+            )
 
 
-def _check_share(refused: list[dict[str, str]], total: int, most: float) -> None:
-    share = len(refused) / total
-    if len(refused) == total or share > most:
-        reasons = ", ".join(
-            f"{count} {reason}"
-            for reason, count in Counter(row["reason"] for row in refused).most_common()
-        )
-        examples = "; ".join(f"{row['file']}: {row['detail']}" for row in refused[:3])
+def _check_share(quarantine: pa.Table, total: int, settings: DataSettings) -> None:
+    faults = quarantine.filter(quarantine.column("fault"))
+    if quarantine.num_rows < total and faults.num_rows <= settings.max_quarantine_share * total:
+        return
+    listed = faults if faults.num_rows else quarantine
+    reasons = ", ".join(
+        f"{count} {reason}"
+        for reason, count in Counter(listed.column("reason").to_pylist()).most_common()
+    )
+    examples = "; ".join(
+        f"{row['file']}: {row['detail']}" for row in listed.slice(0, _EXAMPLES).to_pylist()
+    )
+    if quarantine.num_rows == total:
         raise DataError(
-            f"{len(refused)} of {total} images cannot be used ({reasons}), more than the share of "
-            f"{most:.1%} that data.max_quarantine_share allows. For example {examples}. Repair or "
-            "remove them, or raise the limit."
+            f"{total} of {total} images cannot be used ({reasons}): nothing is left. For example "
+            f"{examples}."
         )
-
-
-def _merge(
-    rows: list[dict[str, Any]], distance: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Unite the groups of near-duplicates and of exact copies; then set the copies aside."""
-    if not rows:
-        return [], []
-    names = sorted({row["drive"] for row in rows})
-    number = {name: index for index, name in enumerate(names)}
-    hashes = np.array([row["phash"] for row in rows], dtype=np.uint64)
-    drives = [number[row["drive"]] for row in rows]
-    pairs = {
-        (min(drives[i], drives[j]), max(drives[i], drives[j]))
-        for i, j in near_pairs(hashes, distance)
-        if drives[i] != drives[j]
-    }
-    merged = clusters(len(names), sorted(pairs))
-    first: dict[str, str] = {}
-    kept, copies = [], []
-    for row, drive in zip(rows, drives, strict=True):
-        row = {**row, "group_id": names[merged[drive]]}
-        (copies if row["sha256"] in first else kept).append(row)
-        first.setdefault(row["sha256"], row["file"])
-    return kept, copies
+    raise DataError(
+        f"{faults.num_rows} of {total} images cannot be used ({reasons}), more than the share of "
+        f"{settings.max_quarantine_share:.1%} that data.max_quarantine_share allows. For example "
+        f"{examples}. Repair or remove them, or raise the limit."
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from roadwork.data.columns import distinct, encode, table_hash, text_bytes
 from roadwork.data.exposure import Ids, IdSet, identifiers
 from roadwork.errors import DataError
 
@@ -29,6 +29,7 @@ __all__ = [
     "Split",
     "TestSet",
     "TrainSet",
+    "table_hash",
 ]
 
 SLICES: tuple[str, ...] = (
@@ -38,6 +39,7 @@ SLICES: tuple[str, ...] = (
     "city",
     "camera",
     "works_size",
+    "domain",
 )
 """Columns that describe a photograph; used for slices alone, never as input of a model."""
 
@@ -55,11 +57,19 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("luminance", pa.float32(), nullable=False),
+        pa.field("contrast", pa.float32(), nullable=False),
+        pa.field("saturation", pa.float32(), nullable=False),
+        pa.field("sharpness", pa.float32(), nullable=False),
+        pa.field("capture", pa.string()),
         *[pa.field(name, pa.string()) for name in SLICES],
     ]
 )
 """``sample_id`` is the head of ``sha256``; ``drive`` the group as the source names it;
-``group_id`` the group after near-duplicates were merged; ``file`` the name shown to people."""
+``group_id`` the group after near-duplicates were merged; ``file`` the name shown to people;
+``capture`` is ``video/sequence/frame`` where known. ``luminance`` (mean), ``contrast`` (standard
+deviation) and ``saturation`` (mean) are of 8-bit values, ``sharpness`` is the standard deviation of
+the Laplacian of the grey picture; see :mod:`roadwork.data.statistics`."""
 
 QUARANTINE = pa.schema(
     [
@@ -67,8 +77,23 @@ QUARANTINE = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
+        pa.field("fault", pa.bool_(), nullable=False),
     ]
 )
+"""Rows that are not used: damaged ones (``fault``), and those left out on purpose."""
+
+DUPLICATES = pa.schema(
+    [
+        *SCHEMA,
+        pa.field("kept", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+"""Left-out copies: ``kept`` is the ``sample_id`` of the row that stays; ``reason`` is ``content``
+(equal bytes), ``capture`` (equal video, sequence and frame) or ``near`` (look alike)."""
+
+
+_MOST_NAMES = 20  # names that a message about an overlap may need
 
 
 class Split(StrEnum):
@@ -101,15 +126,6 @@ class Role(StrEnum):
         }[self]
 
 
-def table_hash(table: pa.Table) -> str:
-    """SHA-256 over the values of a table, independent of chunks and file format versions."""
-    digest = hashlib.sha256()
-    for name in table.column_names:
-        column = json.dumps(table.column(name).to_pylist(), separators=(",", ":"))
-        digest.update(name.encode() + b"\0" + column.encode() + b"\0")
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class Manifest:
     """Every usable photograph, and every one that was set aside, with the reason.
@@ -117,7 +133,7 @@ class Manifest:
     Attributes:
         table: rows of :data:`SCHEMA`, sorted by ``file``.
         quarantine: files that could not be used: file, source, reason, detail.
-        duplicates: exact copies of a row that was kept, in the same columns.
+        duplicates: copies of a row that was kept: rows of :data:`DUPLICATES`.
     """
 
     table: pa.Table
@@ -184,7 +200,13 @@ class SampleSet:
     @property
     def groups(self) -> NDArray[np.str_]:
         """Group names, shape (N,)."""
-        return np.asarray(self.table.column("group_id").to_pylist())
+        names, codes = encode(self.table.column("group_id"))
+        return np.asarray(names, dtype=np.str_)[codes]
+
+    @property
+    def group_codes(self) -> NDArray[np.int64]:
+        """Numbers of the groups, from 0, in the order of their names, shape (N,)."""
+        return encode(self.table.column("group_id"))[1]
 
     @property
     def uris(self) -> list[str]:
@@ -203,28 +225,34 @@ class SampleSet:
     @property
     def sample_ids(self) -> Ids:
         """64-bit sample identifiers, shape (N,), in row order."""
-        heads = "".join(self.table.column("sample_id").to_pylist())
-        return np.frombuffer(bytes.fromhex(heads), dtype=">u8").astype(np.uint64)
+        try:
+            heads = bytes.fromhex(text_bytes(self.table.column("sample_id")).decode())
+        except ValueError:
+            heads = b""
+        if len(heads) != 8 * len(self):
+            raise DataError("sample_id must be 16 hexadecimal digits in every row")
+        return np.frombuffer(heads, dtype=">u8").astype(np.uint64)
 
     @property
     def ids(self) -> IdSet:
         """Identifiers of all samples and of all groups, merged and as the source names them."""
-        names = set(self.table.column("group_id").to_pylist())
-        names |= set(self.table.column("drive").to_pylist())
-        return IdSet.of(self.sample_ids, identifiers(sorted(names)))
+        return IdSet.of(self.sample_ids, identifiers(self._group_names()))
 
     def name_overlap(self, samples: Ids, groups: Ids) -> tuple[list[str], list[str]]:
-        """Files and group names of the given identifiers."""
-        rows = np.flatnonzero(np.isin(self.sample_ids, samples))
-        files = self.table.column("file")
-        names = set(self.table.column("group_id").to_pylist())
-        names |= set(self.table.column("drive").to_pylist())
-        ordered = sorted(names)
-        hit = np.isin(identifiers(ordered), groups)
-        return (
-            [files[int(row)].as_py() for row in rows],
-            [name for name, is_hit in zip(ordered, hit, strict=True) if is_hit],
-        )
+        """Files, in row order, and group names, sorted, of the given identifiers: 20 at most."""
+        files: list[str] = []
+        names: list[str] = []
+        if len(samples):
+            rows = np.flatnonzero(np.isin(self.sample_ids, samples))[:_MOST_NAMES]
+            files = self.table.column("file").take(pa.array(rows)).to_pylist()
+        if len(groups):
+            known = self._group_names()
+            hit = np.flatnonzero(np.isin(identifiers(known), groups))
+            names = sorted(known[index] for index in hit.tolist())[:_MOST_NAMES]
+        return files, names
+
+    def _group_names(self) -> list[str]:
+        return distinct(self.table.column("group_id"), self.table.column("drive"))
 
     @property
     def content_hash(self) -> str:

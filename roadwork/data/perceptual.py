@@ -2,17 +2,18 @@
 
 The hash is the 64-bit DCT hash ("pHash": Zauner, "Implementation and Benchmarking of Perceptual
 Image Hash Functions", 2010): the signs of the 8 x 8 lowest frequencies of a 32 x 32 grey picture
-against their median.
+against their median. Hashes that are close are found in :mod:`roadwork.data.hamming`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from roadwork.data.hamming import near_pairs
 
 __all__ = ["clusters", "near_pairs", "perceptual_hash"]
 
@@ -38,39 +39,24 @@ def perceptual_hash(image: Image.Image) -> int:
     return int(np.packbits(bits).view(">u8")[0])
 
 
-def near_pairs(hashes: NDArray[np.uint64], distance: int) -> Iterator[tuple[int, int]]:
-    """Index pairs (i < j) of hashes that differ in at most ``distance`` bits.
+def clusters(n: int, pairs: NDArray[np.int64] | Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Connected components of ``n`` nodes.
 
-    The 64 bits are cut into ``distance + 1`` bands; two hashes so close agree in one band at
-    least (pigeonhole), so that only rows of one bucket are compared. A pair may come repeatedly.
+    Args:
+        n: number of nodes.
+        pairs: edges, shape (P, 2).
+
+    Returns:
+        For every node the smallest index of its component, shape (n,).
     """
-    hashes = np.asarray(hashes, dtype=np.uint64)
-    edges = np.linspace(0, 64, distance + 2).astype(int)
-    for low, high in pairwise(edges):
-        mask = np.uint64((1 << int(high - low)) - 1)
-        band = (hashes >> np.uint64(low)) & mask
-        order = np.argsort(band, kind="stable")
-        bounds = np.flatnonzero(np.diff(band[order])) + 1
-        for bucket in np.split(order, bounds):
-            for position, i in enumerate(bucket[:-1]):
-                rest = bucket[position + 1 :]
-                close = np.bitwise_count(hashes[rest] ^ hashes[i]) <= distance
-                for j in rest[close]:
-                    yield (int(min(i, j)), int(max(i, j)))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-
-def clusters(n: int, pairs: Iterator[tuple[int, int]] | list[tuple[int, int]]) -> NDArray[np.int64]:
-    """Connected components of ``n`` nodes: for every node the smallest index of its component."""
-    parent = list(range(n))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for i, j in pairs:
-        a, b = root(i), root(j)
-        if a != b:
-            parent[max(a, b)] = min(a, b)
-    return np.array([root(i) for i in range(n)], dtype=np.int64)
+    edges = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+    if not n:
+        return np.zeros(0, dtype=np.int64)
+    graph = coo_array((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), (n, n))
+    count, component = connected_components(graph, directed=False)
+    first = np.full(count, n, dtype=np.int64)
+    np.minimum.at(first, component, np.arange(n))
+    return first[component]

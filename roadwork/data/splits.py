@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from roadwork.data.columns import encode
 from roadwork.data.manifest import (
     CalibrationSet,
     ConformalSet,
@@ -19,7 +19,7 @@ from roadwork.data.manifest import (
     TestSet,
     TrainSet,
 )
-from roadwork.errors import DataError
+from roadwork.errors import ConfigError, DataError
 from roadwork.settings import SplitSettings
 
 __all__ = ["Splits", "assign_roles", "cut"]
@@ -56,40 +56,35 @@ def assign_roles(table: pa.Table, settings: SplitSettings, seed: int) -> NDArray
     a positive and a negative within a group count as one more, so that every role that can have
     groups of both labels gets some. Equal choices are decided by the seed.
 
+    With ``held_out_sources`` (leave-one-source-out) every group that has an image of such a source
+    is the test set, whole, and nothing else is; the other roles share the rest in the proportions
+    of their shares.
+
     Returns:
         Role names, shape (N,).
 
     Raises:
+        ConfigError: a held-out source does not occur, or all sources are held out.
         DataError: a role would lack one of the classes.
     """
-    shares = np.array(
-        [
-            1 - settings.select - settings.calibrate - settings.conformal - settings.test,
-            settings.select,
-            settings.calibrate,
-            settings.conformal,
-            settings.test,
-        ]
-    )
-    names, counts = _group_counts(table)
-    scale = np.maximum(counts.sum(axis=0), 1)
-    relative = counts / scale
-    rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.random(len(names)), -relative.max(axis=1)))
-    have = np.zeros((len(shares), counts.shape[1]))
-    role_of: dict[str, int] = {}
-    for index in order:
-        # Weighting by the share makes a small role as exact, for its size, as a large one.
-        after = have + relative[index]
-        gain = ((have / shares[:, None] - 1) ** 2 - (after / shares[:, None] - 1) ** 2) * shares[
-            :, None
-        ]
-        role = int(np.argmax(gain.sum(axis=1) + 1e-9 * rng.random(len(shares))))
-        have[role] += relative[index]
-        role_of[names[index]] = role
-    roles = list(Role)
-    assigned = np.array([roles[role_of[name]] for name in table.column("group_id").to_pylist()])
-    _check_classes(table, assigned)
+    groups = _Groups.of(table)
+    shares = {
+        Role.TRAIN: 1 - settings.select - settings.calibrate - settings.conformal - settings.test,
+        Role.SELECT: settings.select,
+        Role.CALIBRATE: settings.calibrate,
+        Role.CONFORMAL: settings.conformal,
+        Role.TEST: settings.test,
+    }
+    roles = list(shares)
+    chosen = np.full(len(groups.counts), roles.index(Role.TEST))
+    free = np.ones(len(chosen), dtype=bool)
+    if settings.held_out_sources:
+        free = ~_held_out(groups, settings.held_out_sources)
+        rest = 1 - shares.pop(Role.TEST)
+        shares = {role: share / rest for role, share in shares.items()}
+    chosen[free] = _place(groups.counts[free], list(shares.values()), seed)
+    assigned = np.array(roles)[chosen[groups.of_row]]
+    _check_classes(groups, chosen, settings.held_out_sources)
     return assigned
 
 
@@ -104,39 +99,118 @@ def cut(manifest: Manifest, settings: SplitSettings, seed: int) -> Splits:
     return Splits(*(sets[role] for role in Role))  # pyright: ignore[reportArgumentType]
 
 
-def _group_counts(table: pa.Table) -> tuple[list[str], NDArray[np.float64]]:
-    groups = table.column("group_id").to_pylist()
-    labels = table.column("label").to_pylist()
-    sources = table.column("source").to_pylist()
-    # Labels alone come first: they matter even where each source has one class only.
-    strata = sorted({(source, label) for source, label in zip(sources, labels, strict=True)})
-    column = {stratum: index for index, stratum in enumerate(strata)}
-    width = len(strata) + 3
-    counts: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(width))
-    for group, label, source in zip(groups, labels, sources, strict=True):
-        counts[group][min(label, 1)] += 1
-        counts[group][3 + column[(source, label)]] += 1
-    for row in counts.values():
-        row[2] = row[0] * row[1]
-    names = sorted(counts)
-    return names, np.stack([counts[name] for name in names])
+@dataclass(frozen=True)
+class _Groups:
+    """The groups of a table, in the order of their names, and what they hold.
+
+    Attributes:
+        of_row: number of the group of every row, shape (N,).
+        labels: class index of every row, shape (N,).
+        sources: the names of the sources, sorted.
+        strata: source (its number) and label of every stratum, shape (S, 2).
+        counts: for every group its negatives, its positives, their product, and its images of
+            every stratum, shape (G, 3 + S).
+    """
+
+    of_row: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    sources: list[str]
+    strata: NDArray[np.int64]
+    counts: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> _Groups:
+        names, of_row = encode(table.column("group_id"))
+        sources, source = encode(table.column("source"))
+        labels = table.column("label").to_numpy().astype(np.int64)
+        classes = int(labels.max(initial=0)) + 1
+        present, stratum = np.unique(source * classes + labels, return_inverse=True)
+        width = len(present)
+        # Labels alone come first: they matter even where each source has one class only.
+        counts = np.zeros((len(names), 3 + width))
+        for column, where in ((0, labels < 1), (1, labels > 0)):
+            counts[:, column] = np.bincount(of_row[where], minlength=len(names))
+        counts[:, 2] = counts[:, 0] * counts[:, 1]
+        cells = np.bincount(of_row * width + stratum, minlength=len(names) * width)
+        counts[:, 3:] = cells.reshape(len(names), width)
+        strata = np.stack([present // classes, present % classes], axis=1)
+        return cls(of_row, labels, sources, strata, counts)
 
 
-def _check_classes(table: pa.Table, roles: NDArray[np.str_]) -> None:
-    labels = np.asarray(table.column("label").to_pylist())
-    classes = np.unique(labels)
+def _place(counts: NDArray[np.float64], shares: list[float], seed: int) -> NDArray[np.int64]:
+    """The number of the share that every group is given to, shape (G,).
+
+    The distance to the wanted counts is the sum over columns ``c`` of ``s (h_c / s - 1)^2`` over
+    the roles of share ``s``, where ``h_c`` is the part of column ``c`` that the role has:
+    weighting by the share makes a small role as exact, for its size, as a large one. A group that
+    adds ``r_c`` lowers it by the sum of ``r_c (2 - (2 h_c + r_c) / s)``.
+    """
+    relative = counts / np.maximum(counts.sum(axis=0), 1)
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.random(len(counts)), -relative.max(axis=1)))
+    ties = (1e-9 * rng.random((len(counts), len(shares)))).tolist()
+    # Few numbers a group: plain floats are several times faster here than small arrays.
+    rows, columns = np.nonzero(relative[order])
+    ends = np.searchsorted(rows, np.arange(len(order)), side="right").tolist()
+    cells = list(zip(columns.tolist(), relative[order[rows], columns].tolist(), strict=True))
+    weights = [1 / share for share in shares]
+    have = [[0.0] * len(shares) for _ in range(counts.shape[1])]
+    chosen = []
+    start = 0
+    for gains, end in zip(ties, ends, strict=True):
+        group = cells[start:end]
+        start = end
+        for column, part in group:
+            for role, held in enumerate(have[column]):
+                gains[role] += part * (2 - (2 * held + part) * weights[role])
+        best = gains.index(max(gains))
+        chosen.append(best)
+        for column, part in group:
+            have[column][best] += part
+    placed = np.empty(len(counts), dtype=np.int64)
+    placed[order] = chosen
+    return placed
+
+
+def _held_out(groups: _Groups, names: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Groups with an image of a held-out source, shape (G,)."""
+    unknown = [name for name in names if name not in groups.sources]
+    if unknown:
+        raise ConfigError(
+            f"split.held_out_sources names {', '.join(unknown)}, which no image comes from; the "
+            f"sources are {', '.join(groups.sources)}"
+        )
+    wanted = [groups.sources.index(name) for name in names]
+    columns = 3 + np.flatnonzero(np.isin(groups.strata[:, 0], wanted))
+    held = groups.counts[:, columns].sum(axis=1) > 0
+    if held.all():
+        raise ConfigError(
+            f"split.held_out_sources leaves nothing to train on: every group holds an image of "
+            f"{', '.join(names)}. Hold out fewer sources."
+        )
+    return held
+
+
+def _check_classes(groups: _Groups, chosen: NDArray[np.int64], held_out: tuple[str, ...]) -> None:
+    classes = np.unique(groups.labels).tolist()
     if len(classes) < 2:
         raise DataError("all images have the same label: a classifier needs both classes")
-    for role in Role:
-        missing = set(classes.tolist()) - set(labels[roles == role].tolist())
+    role_of_row = chosen[groups.of_row]
+    for number, role in enumerate(Role):
+        present = np.unique(groups.labels[role_of_row == number]).tolist()
+        missing = [label for label in classes if label not in present]
+        if missing and held_out and role is Role.TEST:
+            raise DataError(
+                f"the held-out sources ({', '.join(held_out)}) have no image of class "
+                f"{missing[0]}, so that nothing could be measured on them: hold out a source of "
+                "that class as well"
+            )
         if missing:
-            names = table.column("group_id").to_pylist()
-            groups = {
-                int(c): len({name for name, y in zip(names, labels, strict=True) if y == c})
-                for c in classes
+            occurs = {
+                label: len(np.unique(groups.of_row[groups.labels == label])) for label in classes
             }
             raise DataError(
-                f"the {role} set would have no image of class {sorted(missing)[0]}: the classes "
-                f"occur in {groups} groups (class: groups), too few for five sets; add groups of "
+                f"the {role} set would have no image of class {missing[0]}: the classes "
+                f"occur in {occurs} groups (class: groups), too few for five sets; add groups of "
                 "that class, or enlarge the share of that set under `split`"
             )

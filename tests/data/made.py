@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from roadwork.data.manifest import (
+    DUPLICATES,
     QUARANTINE,
     SCHEMA,
     CalibrationSet,
@@ -40,6 +41,10 @@ def row(number: int, group: str = "", label: int | None = None, **changes: Any) 
         "width": 64,
         "height": 48,
         "bytes": 1000 + number,
+        "luminance": 110.0,
+        "contrast": 50.0,
+        "saturation": 40.0,
+        "sharpness": 30.0,
         **changes,
     }
 
@@ -54,7 +59,7 @@ def manifest(rows: Sequence[Mapping[str, Any]]) -> Manifest:
     return Manifest(
         table(rows),
         pa.Table.from_pylist([], schema=QUARANTINE),
-        pa.Table.from_pylist([], schema=SCHEMA),
+        pa.Table.from_pylist([], schema=DUPLICATES),
     )
 
 

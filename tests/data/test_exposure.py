@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from roadwork.data.exposure import Exposure, IdSet, Use, identifiers, require_unexposed
+from roadwork.data.exposure import (
+    Exposure,
+    IdSet,
+    Use,
+    common,
+    identifiers,
+    require_unexposed,
+)
 from roadwork.data.manifest import SelectSet, TestSet, TrainSet
 from roadwork.errors import BundleError, LeakageError
 from tests.data import made
@@ -61,11 +71,82 @@ def test_union_leaves_its_parts_alone() -> None:
     assert plain(a) == {Use.TRAIN: ({1}, set())}
 
 
-def test_ten_million_would_be_megabytes() -> None:
-    rng = np.random.default_rng(0)
-    samples = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
-    record = Exposure({Use.TRAIN: IdSet.of(samples, samples[:1000])}).to_bytes()
-    assert len(record) < 7 * 101_000  # under seven bytes for each 64-bit identifier
+@pytest.mark.parametrize("spread", [64, 40, 17])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 1023, 1024, 1025])
+def test_round_trip_of_any_size_and_spread(count: int, spread: int) -> None:
+    found = np.random.default_rng(count).integers(0, 2**spread, count, dtype=np.uint64)
+    ends = np.array([0, 2**64 - 1], np.uint64)
+    exposure = Exposure({Use.TRAIN: IdSet.of(found, ends), Use.SELECT: IdSet.of(ends[1:], found)})
+    assert plain(Exposure.from_bytes(exposure.to_bytes())) == plain(exposure)
+
+
+def test_the_size_is_near_the_least_that_is_possible() -> None:
+    count = 100_000
+    samples = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
+    record = Exposure({Use.TRAIN: IdSet.of(samples, samples[:0])}).to_bytes()
+    least = 64 - np.log2(count) + 1 / np.log(2)  # log2 of (2^64 over n), for each of n
+    assert least < 8 * len(record) / count < least + 0.7
+
+
+def first_version(exposure: Exposure) -> bytes:
+    """As bundles were written before the bitmaps: differences, byte planes, deflated."""
+
+    def pack(ids: np.ndarray) -> bytes:
+        differences = np.diff(ids, prepend=np.uint64(0)).astype("<u8")
+        return zlib.compress(differences.view(np.uint8).reshape(-1, 8).T.tobytes(), 6)
+
+    header, body = {}, b""
+    for use, part in sorted(exposure.uses.items()):
+        packed = [pack(part.samples), pack(part.groups)]
+        header[str(use)] = [len(part.samples), len(packed[0]), len(part.groups), len(packed[1])]
+        body += b"".join(packed)
+    head = json.dumps(header, sort_keys=True).encode()
+    payload = struct.pack("<I", len(head)) + head + body
+    return b"RWEXPO1\n" + hashlib.sha256(payload).digest() + payload
+
+
+@given(exposures)
+def test_the_first_version_is_read_still(exposure: Exposure) -> None:
+    assert plain(Exposure.from_bytes(first_version(exposure))) == plain(exposure)
+
+
+def test_a_later_version_says_what_to_do() -> None:
+    record = b"RWEXPO7\n" + Exposure().to_bytes()[8:]
+    with pytest.raises(BundleError, match=r"version '7'.*update roadwork"):
+        Exposure.from_bytes(record)
+
+
+@pytest.mark.parametrize("change", ["count", "use", "size"])
+def test_a_record_that_contradicts_itself_is_damaged(change: str) -> None:
+    """With a correct checksum, as a faulty writer would leave it."""
+    record = Exposure({Use.TRAIN: IdSet.of(np.arange(9, dtype=np.uint64), IDS[:0])}).to_bytes()
+    old, new = {
+        "count": (b"[9, ", b"[8, "),
+        "use": (b'"train"', b'"trane"'),
+        "size": (b", 0, 0]", b", 1, 0]"),
+    }[change]
+    assert old in record
+    payload = record[40:].replace(old, new)
+    with pytest.raises(BundleError, match="damaged"):
+        Exposure.from_bytes(record[:8] + hashlib.sha256(payload).digest() + payload)
+
+
+IDS = np.arange(5, dtype=np.uint64)
+
+
+@given(st.sets(st.integers(0, 300)), st.sets(st.integers(0, 300)), st.sampled_from([1, 2**55]))
+def test_common_is_the_intersection(a: set[int], b: set[int], step: int) -> None:
+    ours, theirs = (np.array(sorted(part), np.uint64) * np.uint64(step) for part in (a, b))
+    assert common(ours, theirs).tolist() == [number * step for number in sorted(a & b)]
+
+
+@pytest.mark.parametrize("sizes", [(200_000, 150_000), (200_000, 1000), (70_000, 200_000)])
+def test_common_of_large_sets(sizes: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    ours, theirs = (np.unique(rng.integers(0, 400_000, size).astype(np.uint64)) for size in sizes)
+    wanted = np.intersect1d(ours, theirs)
+    assert len(wanted) > 100
+    assert common(ours, theirs).tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("position", [0, 7, 8, 39, 40, 60, -1])

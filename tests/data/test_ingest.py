@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from PIL import Image
 from roadwork.data.ingest import ingest
 from roadwork.data.manifest import Manifest
 from roadwork.data.sources.image_folder import ImageFolder
-from roadwork.data.sources.rows import SourceRow, parse_label
+from roadwork.data.sources.rows import SourceRow, Verdict, parse_label
 from roadwork.errors import ConfigError, DataError
 from roadwork.settings import DataSettings, ImageFolderSource
+from roadwork.settings.data import FusionSettings
 
 
 def picture(seed: int) -> Image.Image:
@@ -29,6 +32,16 @@ def jpeg(image: Image.Image, quality: int = 90) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A source of given rows."""
+
+    listed: Sequence[SourceRow]
+
+    def rows(self) -> Iterator[SourceRow]:
+        return iter(self.listed)
 
 
 class Folder:
@@ -50,10 +63,10 @@ class Folder:
             writer = csv.DictWriter(file, columns or ["file", "label", "group_id"])
             writer.writeheader()
             writer.writerows(self.lines)
-        return ImageFolder(ImageFolderSource(root=self.root, **changes))
+        return ImageFolder(ImageFolderSource(root=str(self.root), **changes))
 
     def manifest(self, share: float = 1.0) -> Manifest:
-        return ingest(self.source().rows(), DataSettings(max_quarantine_share=share))
+        return ingest([self.source()], DataSettings(max_quarantine_share=share))
 
 
 @pytest.fixture
@@ -142,10 +155,11 @@ def test_near_duplicates_join_drives_in_chains(folder: Folder) -> None:
 
 def test_the_distance_is_the_settings(folder: Folder) -> None:
     folder.add("1.jpg", jpeg(picture(1)), 1, "a")
-    folder.add("2.jpg", jpeg(picture(1).rotate(4)), 1, "b")
+    folder.add("2.jpg", jpeg(picture(1).rotate(2)), 1, "b")
     rows = list(folder.source().rows())
-    for distance, groups in ((0, {"a", "b"}), (15, {"a"})):
-        manifest = ingest(rows, DataSettings(near_duplicate_distance=distance))
+    for distance, groups in ((0, {"a", "b"}), (8, {"a"})):
+        fusion = FusionSettings(near_duplicate_distance=distance)
+        manifest = ingest([Listed(rows)], DataSettings(fusion=fusion))
         assert set(column(manifest, "group_id").values()) == groups
 
 
@@ -178,7 +192,7 @@ def test_no_usable_image_at_all(folder: Folder) -> None:
 
 
 def test_no_rows_at_all(folder: Folder) -> None:
-    with pytest.raises(DataError, match="gives no images"):
+    with pytest.raises(DataError, match="give no images"):
         folder.manifest()
 
 
@@ -191,7 +205,7 @@ def test_nothing_vanishes_and_order_and_workers_do_not_matter(folder: Folder) ->
     hashes = set()
     for workers, order in ((0, rows), (1, rows[::-1]), (4, rows[5:] + rows[:5])):
         wanted = DataSettings(workers=workers, max_quarantine_share=1)
-        manifest = ingest(order, wanted)
+        manifest = ingest([Listed(order)], wanted)
         parts = (manifest.table, manifest.quarantine, manifest.duplicates)
         assert sum(part.num_rows for part in parts) == 12
         assert manifest.duplicates.num_rows == 3
@@ -252,7 +266,7 @@ def test_class_folders(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (tmp_path / "none" / "notes.txt").write_text("x")
-    rows = list(ImageFolder(ImageFolderSource(root=tmp_path, csv=None)).rows())
+    rows = list(ImageFolder(ImageFolderSource(root=str(tmp_path), csv=None)).rows())
     assert [(row.file, row.label, row.group) for row in rows] == [
         ("none/c.jpg", 0, "c"),
         ("roadwork/drive-1/a.jpg", 1, "drive-1"),
@@ -263,14 +277,14 @@ def test_class_folders(tmp_path: Path) -> None:
 def test_a_folder_without_class_folders(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     with pytest.raises(DataError, match="no sub-folder named roadwork or none"):
-        list(ImageFolder(ImageFolderSource(root=tmp_path, csv=None)).rows())
+        list(ImageFolder(ImageFolderSource(root=str(tmp_path), csv=None)).rows())
 
 
 def test_a_missing_folder_or_csv_is_a_fault_of_the_settings(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no folder"):
-        ImageFolder(ImageFolderSource(root=tmp_path / "nowhere"))
+        ImageFolder(ImageFolderSource(root=str(tmp_path / "nowhere")))
     with pytest.raises(ConfigError, match="set it to null"):
-        ImageFolder(ImageFolderSource(root=tmp_path))
+        ImageFolder(ImageFolderSource(root=str(tmp_path)))
     with pytest.raises(ConfigError, match="resolve"):
         ImageFolder(ImageFolderSource())
 
@@ -305,6 +319,108 @@ def test_labels(text: str | None, label: int | None) -> None:
 
 def test_slices_that_a_source_does_not_give_are_unknown(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(jpeg(picture(1)))
-    row = SourceRow(tmp_path / "1.jpg", "1.jpg", 0, "a", "made", {"city": "Bonn"})
-    (out,) = ingest([row], DataSettings()).table.to_pylist()
+    row = SourceRow(str(tmp_path / "1.jpg"), "1.jpg", 0, "a", "made", {"city": "Bonn"})
+    (out,) = ingest([Listed([row])], DataSettings()).table.to_pylist()
     assert (out["city"], out["weather"], out["camera"]) == ("Bonn", None, None)
+
+
+def offered(folder: Path, number: int, **changes: Any) -> SourceRow:
+    path = folder / f"{number}.jpg"
+    path.write_bytes(jpeg(picture(number)))
+    return replace(
+        SourceRow(str(path), path.name, number % 2, f"drive-{number}", "made"), **changes
+    )
+
+
+AMBIGUOUS = Verdict("ambiguous", "one cone is not enough: look at it", fault=False)
+DAMAGED = Verdict("damaged_shard", "the shard ends early: fetch it again")
+
+
+def test_verdicts_go_to_quarantine_and_only_faults_count(tmp_path: Path) -> None:
+    rows = [offered(tmp_path, number) for number in range(4)]
+    rows += [offered(tmp_path, number, verdict=AMBIGUOUS) for number in range(4, 8)]
+    settings = DataSettings(max_quarantine_share=0)
+    manifest = ingest([Listed(rows)], settings)
+    assert len(manifest) == 4
+    assert [
+        (row["file"], row["reason"], row["detail"], row["fault"])
+        for row in manifest.quarantine.to_pylist()
+    ] == [(f"{number}.jpg", AMBIGUOUS.reason, AMBIGUOUS.detail, False) for number in range(4, 8)]
+    with pytest.raises(DataError, match=r"1 of 9 images.*1 damaged_shard\).*x: the shard ends"):
+        ingest([Listed([*rows, offered(tmp_path, 8, file="x", verdict=DAMAGED)])], settings)
+
+
+def test_nothing_left_after_what_was_left_out_on_purpose(tmp_path: Path) -> None:
+    rows = [offered(tmp_path, number, verdict=AMBIGUOUS) for number in range(2)]
+    with pytest.raises(DataError, match=r"2 of 2 images.*2 ambiguous.*nothing is left.*one cone"):
+        ingest([Listed(rows)], DataSettings(max_quarantine_share=1))
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_first_fault_can_stop_it(tmp_path: Path, workers: int) -> None:
+    rows = [
+        offered(tmp_path, 1),
+        offered(tmp_path, 2, verdict=AMBIGUOUS),
+        offered(tmp_path, 3, verdict=DAMAGED, source="theirs"),
+        offered(tmp_path, 4, label=None),
+    ]
+    settings = DataSettings(on_bad_row="raise", workers=workers, max_quarantine_share=1)
+    with pytest.raises(
+        DataError, match=r"^3\.jpg of the source theirs .*damaged_shard.*fetch it again.*on_bad_row"
+    ):
+        ingest([Listed(rows)], settings)
+    assert len(ingest([Listed(rows[:2])], settings)) == 1
+
+
+def test_an_error_of_a_source_comes_through(tmp_path: Path) -> None:
+    class Broken:
+        def rows(self) -> Iterator[SourceRow]:
+            yield offered(tmp_path, 1)
+            raise DataError("annotations.json ends in line 7")
+
+    with pytest.raises(DataError, match="ends in line 7"):
+        ingest([Broken()], DataSettings())
+
+
+def test_a_damaged_container_is_a_fault_of_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "s.parquet").write_bytes(b"PAR1 is all that is left")
+    rows = [offered(tmp_path, 1), offered(tmp_path, 2, uri=f"{tmp_path}/s.parquet#row=3")]
+    manifest = ingest([Listed(rows)], DataSettings(max_quarantine_share=1))
+    (bad,) = manifest.quarantine.to_pylist()
+    assert (bad["file"], bad["reason"]) == ("2.jpg", "damaged_container")
+    assert "s.parquet" in bad["detail"]
+
+
+def test_of_two_sources_the_earlier_one_keeps_its_row(tmp_path: Path) -> None:
+    here = offered(tmp_path, 1, source="here", capture="v/1/1", slices={"city": "Bonn"})
+    there = offered(tmp_path, 2, source="there", capture="v/1/1", label=1)
+    for sources, stays in (([here], [there]), "here"), (([there], [here]), "there"):
+        manifest = ingest([Listed(rows) for rows in sources], DataSettings())
+        assert manifest.table.column("source").to_pylist() == [stays]
+        assert manifest.duplicates.column("reason").to_pylist() == ["capture"]
+        assert manifest.table.column("capture").to_pylist() == ["v/1/1"]
+
+
+def test_batches_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [offered(tmp_path, number) for number in range(10)]
+    rows[3:3] = [offered(tmp_path, 11, verdict=AMBIGUOUS)]
+    hashes = set()
+    for chunk in (1, 3, 11, 4096):
+        monkeypatch.setattr("roadwork.data.ingest._CHUNK", chunk)
+        manifest = ingest([Listed(rows[:4]), Listed([]), Listed(rows[4:])], DataSettings())
+        assert (len(manifest), manifest.quarantine.num_rows) == (10, 1)
+        hashes.add(manifest.content_hash)
+    assert len(hashes) == 1
+
+
+def test_embeddings_need_something_that_computes_them(tmp_path: Path) -> None:
+    settings = DataSettings(fusion=FusionSettings(embedding_cosine=0.9))
+    rows = [offered(tmp_path, number) for number in range(3)]
+    with pytest.raises(ConfigError, match=r"data\.fusion\.embedding_cosine needs"):
+        ingest([Listed(rows)], settings)
+    manifest = ingest([Listed(rows)], settings, embed=lambda uris: np.eye(3)[[0, 1, 0]])
+    assert column(manifest, "group_id") == {
+        "0.jpg": "drive-0",
+        "1.jpg": "drive-1",
+        "2.jpg": "drive-0",
+    }

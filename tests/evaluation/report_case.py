@@ -14,7 +14,15 @@ from PIL import Image
 from roadwork.calibration.base import softmax
 from roadwork.conformal import MondrianConformal
 from roadwork.data.exposure import Exposure, Use
-from roadwork.data.manifest import QUARANTINE, SCHEMA, ConformalSet, Manifest, TestSet, TrainSet
+from roadwork.data.manifest import (
+    DUPLICATES,
+    QUARANTINE,
+    SCHEMA,
+    ConformalSet,
+    Manifest,
+    TestSet,
+    TrainSet,
+)
 from roadwork.evaluation.evaluate import Baseline, build_report, summarise_data
 from roadwork.evaluation.record import EvaluationReport, ModelInfo
 from roadwork.settings import Settings, parse_settings
@@ -39,12 +47,18 @@ def make_table(rows: int, start: int = 0, labels: np.ndarray | None = None) -> p
         "width": [512] * rows,
         "height": [288] * rows,
         "bytes": [40_000] * rows,
+        "luminance": [110.0] * rows,
+        "contrast": [50.0] * rows,
+        "saturation": [40.0] * rows,
+        "sharpness": [30.0] * rows,
+        "capture": [None] * rows,
         "time_of_day": [("day", "day", "day", "dusk", "night")[n % 5] for n in numbers],
         "weather": [("clear", "rain", None, "fog")[n // 6 % 4] for n in numbers],
         "environment": [None] * rows,
         "city": ["one"] * rows,
         "camera": [None] * rows,
         "works_size": [None] * rows,
+        "domain": [None] * rows,
     }
     return pa.table(values, schema=SCHEMA)
 
@@ -96,13 +110,27 @@ def make_arguments(rows: int = 240, strength: float = 2.2, **changes: Any) -> di
     )
     logits = make_logits(test.labels, strength, 2)
     bad = [
-        {"file": "x.jpg", "source": "phone", "reason": "truncated", "detail": "ends early"},
-        {"file": "y.jpg", "source": "phone", "reason": "empty", "detail": "no bytes"},
+        {
+            "file": "x.jpg",
+            "source": "phone",
+            "reason": "truncated",
+            "detail": "ends early",
+            "fault": True,
+        },
+        {
+            "file": "y.jpg",
+            "source": "phone",
+            "reason": "empty",
+            "detail": "no bytes",
+            "fault": True,
+        },
     ]
     manifest = Manifest(
         table=pa.concat_tables([train.table, fitted.table, test.table]),
         quarantine=pa.Table.from_pylist(bad, schema=QUARANTINE),
-        duplicates=make_table(3, start=200_000),
+        duplicates=make_table(3, start=200_000)
+        .append_column(DUPLICATES.field("kept"), pa.array(["0" * 16] * 3))
+        .append_column(DUPLICATES.field("reason"), pa.array(["content"] * 3)),
     )
     exposure = Exposure.of(Use.TRAIN, train).union(Exposure.of(Use.CONFORMALISE, fitted))
     arguments = {

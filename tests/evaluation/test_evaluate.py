@@ -192,7 +192,7 @@ def test_settings_hash_ignores_paths_and_nothing_else() -> None:
     assert settings_hash(parse_settings({"runs": "somewhere"})) == settings_hash(plain)
     assert settings_hash(parse_settings({"seed": 1})) != settings_hash(plain)
     folders = [
-        parse_settings({"data": {"source": {"kind": "image_folder", "root": root}}})
+        parse_settings({"data": {"sources": [{"kind": "image_folder", "root": root}]}})
         for root in ("here", "there")
     ]
     assert settings_hash(folders[0]) == settings_hash(folders[1]) != settings_hash(plain)

@@ -112,7 +112,7 @@ def test_banner_only_for_generated_scenes(report: EvaluationReport) -> None:
 
 
 def test_real_photographs_are_not_called_generated() -> None:
-    settings = make_settings(data={"source": {"kind": "image_folder", "root": "photos"}})
+    settings = make_settings(data={"sources": [{"kind": "image_folder", "root": "photos"}]})
     assert not make_report(30, settings=settings).synthetic
 
 
