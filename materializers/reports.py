@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 
 from materializers.record import RecordMaterializer
+from roadwork.data.fusion_report import FusionReport
 from roadwork.data.validation import ValidationReport
 from roadwork.evaluation.record import DataSummary, EvaluationReport
 from roadwork.promotion import Verdict
@@ -14,6 +15,7 @@ from roadwork.promotion import Verdict
 __all__ = [
     "EvaluationReportMaterializer",
     "FiguresMaterializer",
+    "FusionReportMaterializer",
     "ValidationReportMaterializer",
 ]
 
@@ -30,10 +32,29 @@ class ValidationReportMaterializer(RecordMaterializer):
         return {"success": data.success, "checks": len(data.checks), "held": held}
 
     def save_visualizations(self, data: ValidationReport) -> dict[str, VisualizationType]:
-        """The page of all checks, and their JSON."""
-        return self.visualize(
-            {"validation.html": data.html, "validation.json": data.model_dump_json(indent=1)}
-        )
+        """The page of all checks, their JSON, and the JSON of Great Expectations.
+
+        The page that Great Expectations itself would draw loads scripts from other hosts.
+        """
+        pages = {"validation.html": data.html, "validation.json": data.model_dump_json(indent=1)}
+        if data.results:
+            pages["validation_results.json"] = data.results
+        return self.visualize(pages)
+
+
+class FusionReportMaterializer(RecordMaterializer):
+    """What became of every row that the sources offered."""
+
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA_ANALYSIS
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (FusionReport,)
+
+    def describe(self, data: FusionReport) -> dict[str, Any]:
+        """Rows offered, and groups after merging."""
+        return {"offered": data.offered, "drives": data.drives, "groups": data.groups}
+
+    def save_visualizations(self, data: FusionReport) -> dict[str, VisualizationType]:
+        """The page of all counts, and its JSON."""
+        return self.visualize({"fusion.html": data.html, "fusion.json": data.to_json()})
 
 
 class EvaluationReportMaterializer(RecordMaterializer):

@@ -10,9 +10,10 @@ from typing import Any
 from click import ClickException
 from zenml import Model, pipeline
 
-from roadwork.data.sources import open_source
+from roadwork.data.profile import profile_fingerprint
+from roadwork.data.sources import fingerprint_of
 from roadwork.environment import silence_telemetry
-from roadwork.errors import ConfigError
+from roadwork.errors import ConfigError, DataError
 from roadwork.settings import Settings, parse_settings, resolve
 from steps.calibrate import calibrate
 from steps.conformal import conformal
@@ -64,13 +65,14 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
     """
     try:
         run = resolved_settings(settings or {})
-        data_fingerprint = open_source(run).fingerprint()
-    except ConfigError as error:
+        data_fingerprint = fingerprint_of(run)
+        reference_fingerprint = profile_fingerprint(run.data.reference)
+    except (ConfigError, DataError) as error:
         # The command line of ZenML shows this as one message; anything else as a traceback.
         raise ClickException(str(error)) from error
-    manifest = ingest(run.only("data"), data_fingerprint)
+    manifest, _ = ingest(run.only("data"), data_fingerprint)
     train, select, calibration, conformal_set, test, _, data = split_validate(
-        manifest, run.only("data", "split")
+        manifest, run.only("data", "split"), reference_fingerprint
     )
     backbone = pretrain(train, run.only("data", "backbone", "pretrain", "finetune"))
     classifier, baseline, history = finetune(

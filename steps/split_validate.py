@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
     )
 )
 def split_validate(
-    manifest: Manifest, settings: Settings
+    manifest: Manifest, settings: Settings, reference_fingerprint: str
 ) -> tuple[
     Annotated[TrainSet, "train"],
     Annotated[SelectSet, "select"],
@@ -43,12 +43,18 @@ def split_validate(
     Annotated[ValidationReport, "validation"],
     Annotated[DataSummary, "data_summary"],
 ]:
-    """Whole groups go to one set each; Great Expectations checks the outcome."""
+    """Whole groups go to one set each; Great Expectations checks the outcome.
+
+    ``reference_fingerprint`` changes with the profile that ``data.reference`` names, and so the
+    cache key does.
+    """
     splits = cut(manifest, settings.split, settings.seed)
-    report = validate_manifest(manifest, splits, settings.data)
+    held_out = settings.split.held_out_sources
+    report = validate_manifest(manifest, splits, settings.data, held_out)
     if not report.success:
         page = reports(settings) / "validation.html"
         page.write_text(report.html, encoding="utf-8")
+        page.with_suffix(".json").write_text(report.results, encoding="utf-8")
         logger.error("the validation failed; its page: %s", page)
     require_valid(report)
     return (

@@ -6,136 +6,88 @@ data is told apart from one that could not be carried out: the latter says nothi
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
-from roadwork.data.manifest import Manifest
+from roadwork.data.leak_guard import leak_guard
+from roadwork.data.manifest import SCHEMA, Manifest
+from roadwork.data.profile import DataProfile, load_profile
 from roadwork.data.splits import Splits
-from roadwork.environment import silence_telemetry
+from roadwork.data.validation_report import Check, SetAside, SetCounts, ValidationReport
+from roadwork.data.validation_run import great_expectations_json, quiet, record_check, run_checks
 from roadwork.errors import DataError, LeakageError
 from roadwork.settings import DataSettings
 
 if TYPE_CHECKING:
-    from roadwork.data.validation_plan import PlannedCheck
+    from roadwork.data.validation_plan import Frame
 
-__all__ = ["Check", "ValidationReport", "require_valid", "validate_manifest"]
+__all__ = [
+    "Check",
+    "SetAside",
+    "SetCounts",
+    "ValidationReport",
+    "require_valid",
+    "validate_manifest",
+]
 
-_MOST_OFFENDERS = 20
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Check(_Record):
-    """One expectation and what came of it.
-
-    Attributes:
-        name: stable identifier.
-        title: what is expected, as a sentence.
-        leak: whether a failure means that an evaluation would be dishonest.
-        success: whether the expectation holds.
-        broken: whether the check itself could not be carried out; ``success`` is then false.
-        observed: how many rows or keys offend, or None where the check broke.
-        offenders: the first 20 of them, by name.
-        detail: why the check broke; empty otherwise.
-    """
-
-    name: str
-    title: str
-    leak: bool
-    success: bool
-    broken: bool
-    observed: int | None
-    offenders: tuple[str, ...]
-    detail: str
-
-    @property
-    def verdict(self) -> str:
-        """One sentence for people."""
-        if self.success:
-            return "holds"
-        if self.broken:
-            return f"the check itself broke, which says nothing about the data: {self.detail}"
-        more = ", …" if (self.observed or 0) > len(self.offenders) else ""
-        named = f": {', '.join(self.offenders)}{more}" if self.offenders else ""
-        return f"{self.observed} offend{'s' if self.observed == 1 else ''}{named}"
-
-
-class SetCounts(_Record):
-    """Size of one set."""
-
-    images: int
-    groups: int
-    positives: int
-
-
-class ValidationReport(_Record):
-    """All checks of one manifest and its splits.
-
-    Attributes:
-        engine: who carried the checks out.
-        counts: size of each set, by role.
-        quarantine: unusable files by reason.
-        exact_copies: copies that ingest left out.
-        checks: every check, in a fixed order.
-    """
-
-    engine: str
-    counts: dict[str, SetCounts]
-    quarantine: dict[str, int]
-    exact_copies: int
-    checks: tuple[Check, ...]
-
-    @property
-    def success(self) -> bool:
-        """Whether every check holds."""
-        return all(check.success for check in self.checks)
-
-    @property
-    def html(self) -> str:
-        """One self-contained page."""
-        from roadwork.data.validation_page import render_validation
-
-        return render_validation(self)
+_EXAMPLES = 3
 
 
 def validate_manifest(
-    manifest: Manifest, splits: Splits, settings: DataSettings
+    manifest: Manifest,
+    splits: Splits,
+    settings: DataSettings,
+    held_out: Sequence[str] = (),
 ) -> ValidationReport:
-    """Check the rows of the five sets against the manifest, and against each other.
+    """Check the rows of the five sets against the manifest, against each other and the reference.
 
-    The expectations are those of Great Expectations 1.x, on an in-memory table; nothing is
+    The expectations are those of Great Expectations 1.x and ours, on in-memory tables; nothing is
     written and nothing is raised for bad data (see :func:`require_valid`).
+
+    Args:
+        manifest: all rows.
+        splits: the five sets.
+        settings: of the data: expectations by source, the reference profile, limits.
+        held_out: sources that may be in the test set alone (``split.held_out_sources``).
+
+    Raises:
+        DataError: the reference profile cannot be read.
     """
     table = _table(splits)
-    with _quiet():
+    reference = load_profile(settings.reference) if settings.reference else None
+    profile = DataProfile.of(manifest.table)
+    with quiet():
         import great_expectations
 
         from roadwork.data.validation_plan import plan_checks
 
-        planned = plan_checks(len(manifest), settings)
-        results = _run(table, planned)
+        planned = plan_checks(len(manifest), settings, held_out, profile, reference)
+        results = run_checks(_frames(table, manifest), planned)
+        version = great_expectations.__version__
+    checks = tuple(
+        record_check(plan, result) for plan, result in zip(planned, results, strict=True)
+    )
     return ValidationReport(
-        engine=f"great_expectations {great_expectations.__version__}",
+        engine=f"great_expectations {version}",
         counts={
             str(part.role): SetCounts(
                 images=len(part),
-                groups=len(set(part.groups.tolist())),
+                groups=len(part.table.column("group_id").unique()),
                 positives=int((part.labels > 0).sum()),
             )
             for part in splits.each()
         },
         quarantine=dict(sorted(manifest.quarantine_counts().items())),
         exact_copies=manifest.duplicates.num_rows,
-        checks=tuple(_check(plan, result) for plan, result in zip(planned, results, strict=True)),
+        checks=checks,
+        aside=_aside(manifest),
+        profile=profile,
+        reference=reference,
+        leak_guard=leak_guard(manifest.table),
+        results=great_expectations_json(results, checks, version),
     )
 
 
@@ -176,90 +128,60 @@ def _table(splits: Splits) -> pa.Table:
     return pa.concat_tables(parts, promote_options="permissive")
 
 
-def _run(table: pa.Table, planned: list[PlannedCheck]) -> list[Any]:
-    """Results in the order of the plan."""
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import (
-        DataContextConfig,
-        InMemoryStoreBackendDefaults,
-        ProgressBarsConfig,
+def _frames(table: pa.Table, manifest: Manifest) -> Mapping[Frame, Any]:
+    """The tables that checks read, as pandas frames."""
+    from roadwork.data.validation_plan import Frame
+
+    found = {field.name: str(field.type) for field in table.schema}
+    types = pa.table(
+        {
+            "file": SCHEMA.names,
+            "expected": [str(field.type) for field in SCHEMA],
+            "found": [found.get(name, "absent") for name in SCHEMA.names],
+        }
     )
-
-    # Without this default it would make a folder for a documentation site.
-    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
-    context = gx.get_context(
-        mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores)
-    )
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    asset = context.data_sources.add_pandas("roadwork").add_dataframe_asset("manifest")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch(
-        {"dataframe": table.to_pandas()}
-    )
-    form = {"result_format": "COMPLETE", "unexpected_index_column_names": ["file"]}
-    # One at a time: a suite sorts its results, and one broken metric breaks its neighbours.
-    return [batch.validate(plan.expectation, result_format=form) for plan in planned]
+    return {
+        Frame.ROWS: table.to_pandas(),
+        Frame.TYPES: types.to_pandas(),
+        Frame.COPIES: _copies(table, manifest.duplicates).to_pandas(),
+    }
 
 
-def _check(plan: PlannedCheck, result: Any) -> Check:
-    broken = _exception(result.exception_info)
-    details = result.result.get("details") or {}
-    offenders = details.get("offenders")
-    if offenders is None:
-        offenders = _offending_rows(result.result)
-    observed = result.result.get("unexpected_count", len(offenders))
-    success = bool(result.success) and broken is None
-    if not success and broken is None and not observed:
-        # Checks of the whole table name no rows, but say what they saw.
-        offenders = [f"the table has {result.result.get('observed_value')}"]
-        observed = 1
-    return Check(
-        name=plan.name,
-        title=plan.title,
-        leak=plan.leak,
-        success=success,
-        broken=broken is not None,
-        observed=None if broken is not None else int(observed),
-        offenders=tuple(offenders[:_MOST_OFFENDERS]) if not success and broken is None else (),
-        detail=broken or "",
-    )
+def _copies(table: pa.Table, duplicates: pa.Table) -> pa.Table:
+    """Left-out copies with the set of the kept image, and every set that holds their drive."""
+    roles = {
+        key: table.select([key, "role"]).group_by([key, "role"], use_threads=False).aggregate([])
+        for key in ("sample_id", "drive")
+    }
+    kept = roles["sample_id"].rename_columns(["kept", "kept_role"])
+    drives = roles["drive"].rename_columns(["drive", "drive_role"])
+    wanted = duplicates.select(["file", "kept", "drive"]).replace_schema_metadata(None)
+    joined = wanted.join(kept, "kept").join(drives, "drive")
+    return joined.sort_by([(name, "ascending") for name in ("file", "drive_role")])
 
 
-def _offending_rows(result: dict[str, Any]) -> list[str]:
-    rows = result.get("unexpected_index_list") or []
-    named = []
-    for row in rows:
-        values = [str(value) for key, value in row.items() if key != "file"]
-        named.append(f"{row['file']} ({', '.join(values)})" if values else str(row["file"]))
-    return named
+def _aside(manifest: Manifest) -> tuple[SetAside, ...]:
+    """What was not offered, the most frequent reason first within each kind."""
+    refused, copies = manifest.quarantine, manifest.duplicates
+    faulty = refused.column("fault").to_numpy().astype(bool)
+    found: list[SetAside] = []
+    for kind, keep in (("damaged", faulty), ("left out", ~faulty)):
+        found += _by_reason(kind, refused.filter(pa.array(keep)), "detail")
+    return (*found, *_by_reason("copy", copies, "kept"))
 
 
-def _exception(info: Any) -> str | None:
-    """Message of the exception that Great Expectations swallowed, if it did."""
-    if not isinstance(info, dict):
-        return None
-    if info.get("raised_exception"):
-        return str(info.get("exception_message") or "unknown error").strip()
-    for inner in info.values():
-        found = _exception(inner)
-        if found is not None:
-            return found
-    return None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Great Expectations from reporting home and from filling the log with its set-up."""
-    silence_telemetry()
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    logger = logging.getLogger("great_expectations")
-    # Its children set levels of their own, so that only cutting the way up silences them.
-    silent, propagate = logging.NullHandler(), logger.propagate
-    logger.addHandler(silent)
-    logger.propagate = False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.propagate = propagate
-        logger.removeHandler(silent)
+def _by_reason(kind: str, table: pa.Table, note: str) -> list[SetAside]:
+    reasons = table.column("reason").to_numpy(zero_copy_only=False).astype(str)
+    names, counts = np.unique(reasons, return_counts=True)
+    found = []
+    for index in np.lexsort((names, -counts)).tolist():
+        rows = table.take(np.flatnonzero(reasons == names[index])[:_EXAMPLES])
+        pairs = zip(rows.column("file").to_pylist(), rows.column(note).to_pylist(), strict=True)
+        link = "the kept image is " if kind == "copy" else ""
+        examples = tuple(f"{file}: {link}{text}" for file, text in pairs)
+        found.append(
+            SetAside(
+                kind=kind, reason=str(names[index]), count=int(counts[index]), examples=examples
+            )
+        )
+    return found

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "name": "small",
-    "data": {"source": {"kind": "synthetic", "drives": 36, "min_frames": 4, "max_frames": 5}},
+    "data": {"sources": [{"kind": "synthetic", "drives": 36, "min_frames": 4, "max_frames": 5}]},
     "backbone": {"name": "vit_pico_patch16_dinov3", "image_size": 32},
     "pretrain": {"epochs": 1, "batch_size": 32, "rank": 4, "prototypes": 32},
     "finetune": {"adapter": "lora", "epochs": 3, "batch_size": 8, "checkpoint_every": 2},
