@@ -16,11 +16,14 @@ from typer.core import TyperGroup
 from cli.bundle import bundle_commands
 from cli.catalogue import list_entries
 from cli.config import config_commands
+from cli.data import data_commands
 from cli.demo import demo
 from cli.doctor import doctor
+from cli.export import export
 from cli.predict import predict
 from cli.promote import promote, rollback
 from cli.report import report
+from cli.streetvision import streetvision
 from roadwork import __version__
 from roadwork.errors import RoadworkError
 
@@ -67,11 +70,14 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(predict)
 app.command()(report)
+app.command()(streetvision)
+app.command()(export)
 app.command()(promote)
 app.command()(rollback)
 app.command(name="list")(list_entries)
 app.add_typer(bundle_commands, name="bundle")
 app.add_typer(config_commands, name="config")
+app.add_typer(data_commands, name="data")
 
 
 def _show_version(wanted: bool) -> None:
