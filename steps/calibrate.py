@@ -21,4 +21,5 @@ def calibrate(
 ) -> Annotated[FittedCalibrator, "calibrator"]:
     """Fit the calibrator on data that the classifier has not seen."""
     logits = predict_logits(classifier, dataset, settings.data)
-    return fit_calibrator(classifier, dataset, logits, settings.calibrate.method)
+    wanted = settings.calibrate
+    return fit_calibrator(classifier, dataset, logits, wanted.method, wanted.deployment_prior)

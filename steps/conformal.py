@@ -8,6 +8,7 @@ from zenml import step
 
 import materializers  # noqa: F401
 from roadwork.calibration.fitted import FittedCalibrator
+from roadwork.calibration.label_shift import warn_of_marginal_coverage
 from roadwork.conformal.fitted import FittedConformal, fit_conformal
 from roadwork.data.manifest import ConformalSet
 from roadwork.models.classifier import Classifier
@@ -28,6 +29,7 @@ def conformal(
     settings: Settings,
 ) -> Annotated[FittedConformal, "conformal_predictor"]:
     """Fit thresholds on data that neither the classifier nor the calibrator has seen."""
+    warn_of_marginal_coverage(calibrator.model, settings.conformal.method)
     logits = predict_logits(classifier, dataset, settings.data)
     return fit_conformal(
         classifier,

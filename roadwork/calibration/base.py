@@ -8,10 +8,18 @@ calibrators are applied in serving.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from roadwork.errors import DataError
 
@@ -22,6 +30,7 @@ __all__ = [
     "check_labels",
     "check_matrix",
     "check_probabilities",
+    "log_odds",
     "log_softmax",
     "softmax",
 ]
@@ -34,13 +43,64 @@ ROW_SUM_TOLERANCE = 2e-3
 
 
 class Calibrator(BaseModel, ABC):
-    """A fitted map from logits to probabilities; frozen, and exact through JSON."""
+    """A fitted map from logits to probabilities; frozen, and exact through JSON.
+
+    Where the model serves, roadwork may be rarer or commoner than in the calibration set. If that
+    is the only difference (label shift), the log odds change by a known number (Saerens, Latinne,
+    Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori Probabilities", Neural
+    Computation 14(1), 2002, section 2). The two priors are parameters of the calibrator; both are
+    None, and absent from the JSON form, where no shift is wanted.
+
+    Attributes:
+        calibration_prior: share of class 1 in the calibration set.
+        deployment_prior: share of class 1 where the model serves.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    calibration_prior: float | None = Field(default=None, gt=0.0, lt=1.0)
+    deployment_prior: float | None = Field(default=None, gt=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _both_priors(self) -> Self:
+        if (self.calibration_prior is None) != (self.deployment_prior is None):
+            raise ValueError("calibration_prior and deployment_prior must be given together")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_priors(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        priors = {"calibration_prior", "deployment_prior"}
+        return {
+            key: value
+            for key, value in write(self).items()
+            if value is not None or key not in priors
+        }
+
     @abstractmethod
+    def calibrated(self, logits: ArrayLike) -> FloatArray:
+        """Calibrated logits (N, K), float64, at the prior of the calibration set."""
+
     def transform(self, logits: ArrayLike) -> FloatArray:
-        """Turn logits (N, K) into calibrated probabilities (N, K), float64, rows summing to 1."""
+        """Turn logits (N, K) into calibrated probabilities (N, K), float64, rows summing to 1.
+
+        Raises:
+            DataError: the logits break the contract, or a shifted calibrator gets other than two
+                classes.
+        """
+        scores = self.calibrated(logits)
+        if self.calibration_prior is None or self.deployment_prior is None:
+            return softmax(scores)
+        if scores.shape[1] != 2:
+            raise DataError(
+                f"a deployment prior is defined for two classes, not for {scores.shape[1]}"
+            )
+        shift = log_odds(self.deployment_prior) - log_odds(self.calibration_prior)
+        return softmax(scores + np.array([0.0, shift]))
+
+
+def log_odds(share: float) -> float:
+    """log(p / (1 - p)) of a share in (0, 1)."""
+    return float(np.log(share) - np.log1p(-share))
 
 
 def check_matrix(values: ArrayLike, name: str) -> FloatArray:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from roadwork.calibration import CALIBRATORS, Calibrator, parse_calibrator
+from roadwork.calibration.label_shift import shift_prior
 from roadwork.data.contract import require_role, validate_policy_fitting
 from roadwork.data.exposure import Exposed, Exposure, Use
 from roadwork.data.manifest import CalibrationSet
@@ -31,7 +32,11 @@ class FittedCalibrator(Fitted[Calibrator]):
 
 
 def fit_calibrator(
-    classifier: Exposed, dataset: CalibrationSet, logits: ArrayLike, method: str
+    classifier: Exposed,
+    dataset: CalibrationSet,
+    logits: ArrayLike,
+    method: str,
+    deployment_prior: float | None = None,
 ) -> FittedCalibrator:
     """Fit a calibrator on the classifier's logits of the calibration set.
 
@@ -40,6 +45,7 @@ def fit_calibrator(
         dataset: the calibration set.
         logits: (N, K) in the set's row order.
         method: a key of ``CALIBRATORS``.
+        deployment_prior: share of roadwork where the model will serve; None for that of the set.
 
     Raises:
         LeakageError: another role's set, or data that the classifier was exposed to.
@@ -50,4 +56,6 @@ def fit_calibrator(
     if np.shape(logits)[:1] != (len(dataset),):
         raise DataError(f"{np.shape(logits)} logits for the {len(dataset)} rows to calibrate on")
     model = CALIBRATORS[method].fit(logits, dataset.labels)
+    if deployment_prior is not None:
+        model = shift_prior(model, dataset.labels, deployment_prior)
     return FittedCalibrator(model, classifier.exposure.union(Exposure.of(Use.CALIBRATE, dataset)))

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from numpy.typing import ArrayLike
 
-from roadwork.calibration.base import Calibrator, FloatArray, check_labels, check_matrix, softmax
+from roadwork.calibration.base import Calibrator, FloatArray, check_labels, check_matrix
 
 __all__ = ["Identity"]
 
@@ -27,6 +27,6 @@ class Identity(Calibrator):
         check_labels(labels, *scores.shape)
         return cls()
 
-    def transform(self, logits: ArrayLike) -> FloatArray:
-        """Softmax of logits (N, K)."""
-        return softmax(check_matrix(logits, "logits"))
+    def calibrated(self, logits: ArrayLike) -> FloatArray:
+        """The logits (N, K) as they are."""
+        return check_matrix(logits, "logits")

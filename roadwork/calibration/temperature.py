@@ -83,9 +83,9 @@ class TemperatureScaling(Calibrator):
             )
         return cls(temperature=temperature, at_bound=False)
 
-    def transform(self, logits: ArrayLike) -> FloatArray:
-        """Softmax of logits (N, K) divided by the temperature."""
-        return softmax(check_matrix(logits, "logits") / self.temperature)
+    def calibrated(self, logits: ArrayLike) -> FloatArray:
+        """Logits (N, K) divided by the temperature."""
+        return check_matrix(logits, "logits") / self.temperature
 
 
 def _slope(scores: FloatArray, labels: IntArray, inverse: float) -> float:

@@ -70,9 +70,11 @@ def test_logits_of_other_rows_are_refused() -> None:
         fit_calibrator(TRAINED, SPLITS.calibrate, LOGITS[:39], "temperature")
 
 
+@pytest.mark.parametrize("prior", [None, 0.02])
 @pytest.mark.parametrize("method", CALIBRATORS)
-def test_saving_and_loading_is_exact(method: str, tmp_path: Path) -> None:
-    fitted = fit_calibrator(TRAINED, SPLITS.calibrate, LOGITS, method)
+def test_saving_and_loading_is_exact(method: str, prior: float | None, tmp_path: Path) -> None:
+    fitted = fit_calibrator(TRAINED, SPLITS.calibrate, LOGITS, method, prior)
+    assert fitted.model.deployment_prior == prior
     fitted.save(tmp_path)
     again = FittedCalibrator.load(tmp_path)
     assert again.content_hash == fitted.content_hash
