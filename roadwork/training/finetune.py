@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from roadwork.data.contract import validate_model_selection
 from roadwork.data.exposure import Exposure, Use, require_unexposed
 from roadwork.data.loading import BatchStream, ViewReader, as_tensor, row_generator
 from roadwork.data.manifest import SelectSet, TrainSet
+from roadwork.data.order import Order, Shuffled
 from roadwork.fingerprint import code_hash, fingerprint
-from roadwork.models.adapters import (
-    ADAPTERS,
-    freeze_batch_statistics,
-    restore_trainable,
-    trainable_state,
-)
+from roadwork.models.adapters import ADAPTERS, restore_trainable
 from roadwork.models.backbone import Backbone
 from roadwork.models.classifier import (
     Classifier,
     RoadworkNetwork,
     build_classifier_network,
 )
-from roadwork.settings import Settings
-from roadwork.training.fit import adamw, fit, require_finite
+from roadwork.settings import FinetuneSettings, Settings
+from roadwork.training.fit import fit
+from roadwork.training.mining import HardNegatives
+from roadwork.training.objectives import OBJECTIVES, ObjectiveContext, require_sources
+from roadwork.training.priors import PRIOR_CORRECTIONS
 from roadwork.training.probe import fit_probe
+from roadwork.training.samplers import Balanced
+from roadwork.training.strata import BALANCES, Plan, Strata, plan_draws
+from roadwork.training.supervised import SelectBatches, Supervised
+from roadwork.training.views import OpenViews, open_views
 
 __all__ = ["Finetuned", "finetune"]
 
@@ -48,16 +49,28 @@ class Finetuned:
     Attributes:
         classifier: the model with the lowest selection loss; pass 0 is the probe itself.
         baseline: the probe.
-        history: selection loss by pass, and which pass was chosen.
+        history: selection loss by pass, and which pass was chosen. With a domain method also
+            ``domain``: its figures by pass, and the selection AUROC of every source by pass,
+            which must not fall while the domains are aligned. With mining also ``mining``: how
+            many training rows were learned from and drawn as hard negatives.
+        mined: the training rows that were drawn as hard negatives; empty without mining.
     """
 
     classifier: Classifier
     baseline: Classifier
     history: dict[str, Any]
+    mined: Exposure
 
 
 def finetune(
-    backbone: Backbone, train: TrainSet, select: SelectSet, settings: Settings, checkpoints: Path
+    backbone: Backbone,
+    train: TrainSet,
+    select: SelectSet,
+    settings: Settings,
+    checkpoints: Path,
+    *,
+    views: OpenViews | None = None,
+    baseline: Classifier | None = None,
 ) -> Finetuned:
     """Fit the probe, then train from it; goes on from a checkpoint of the same inputs.
 
@@ -67,8 +80,12 @@ def finetune(
         select: the pass is chosen here.
         settings: resolved settings.
         checkpoints: folder of all checkpoints; this run's is named after its inputs.
+        views: opens the views of a set, for callers who keep them decoded between runs; by
+            default as the settings say.
+        baseline: the probe of this backbone and this training set, if it is there already.
 
     Raises:
+        ConfigError: the sampling or the domain method does not fit the sources of the set.
         LeakageError: the two sets overlap, or the backbone was exposed to the selection set.
         TrainingError: a refused checkpoint or a loss that is not finite.
     """
@@ -77,7 +94,16 @@ def finetune(
     wanted = settings.finetune
     assert isinstance(wanted.epochs, int)
     assert isinstance(wanted.batch_size, int)
-    baseline = fit_probe(backbone, train, settings)
+    strata = Strata.of(train)
+    require_sources(wanted.domain.method, strata)
+    plan = _plan(strata, wanted)
+    open_set = views or open_views(settings)
+    read = open_set(train)
+    if baseline is None:
+        baseline = fit_probe(backbone, train, settings, read)
+    require_unexposed(baseline, select, "select a model on")
+    # Before the adapters: their start must not depend on what this process did earlier.
+    torch.manual_seed(settings.seed)
     network = _copy(baseline)
     adapted = ADAPTERS[wanted.adapter].prepare(
         network.backbone, backbone.name, wanted.rank, wanted.alpha
@@ -90,18 +116,29 @@ def finetune(
         sum(p.numel() for p in network.parameters() if p.requires_grad),
         sum(p.numel() for p in network.parameters()),
     )
-    torch.manual_seed(settings.seed)
-    size, tiles = backbone.image_size, settings.backbone.views.tiles
-    read = ViewReader(train, size, tiles, settings.data.workers)
+    order, miner = _order(train, plan, settings)
     labels = train.labels
     stream = BatchStream(
         len(train),
         wanted.batch_size,
         settings.seed,
-        lambda rows, epoch: augmented_batch(read, labels, rows, epoch, settings.seed),
+        lambda rows, epoch: {
+            **augmented_batch(read, labels, rows, epoch, settings.seed),
+            "rows": torch.from_numpy(rows),
+            "domains": torch.from_numpy(strata.source[rows]),
+        },
+        order=order,
     )
-    held_out = _SelectBatches(ViewReader(select, size, tiles, settings.data.workers), select.labels)
-    module = _Finetune(network, settings, steps=wanted.epochs * len(stream))
+    context = ObjectiveContext(wanted, strata, plan.drawn, network.head.in_features)
+    module = Supervised(
+        network,
+        OBJECTIVES[wanted.domain.method].build(context),
+        wanted,
+        SelectBatches(open_set(select), select.labels, np.asarray(select.column("source"))),
+        steps=wanted.epochs * len(stream),
+        offsets=PRIOR_CORRECTIONS[wanted.prior_correction](strata, plan),
+        miner=miner,
+    )
     folder = checkpoints / (
         "finetune-"
         + fingerprint(
@@ -115,11 +152,11 @@ def finetune(
         )
     )
     if wanted.epochs > 0:
-        module.score_start(held_out)
+        module.score_start()
         fit(
             module,
             stream,
-            held_out,
+            module.held_out,
             epochs=wanted.epochs,
             folder=folder,
             checkpoint_every=wanted.checkpoint_every,
@@ -135,8 +172,56 @@ def finetune(
     )
     exposure = baseline.exposure.union(Exposure.of(Use.SELECT, select))
     classifier = Classifier(spec, network.cpu().eval(), exposure)
-    history = {"select_nll": module.history, "best_epoch": module.best_epoch}
-    return Finetuned(classifier, baseline, history)
+    mined = Exposure() if miner is None else miner.mined
+    return Finetuned(classifier, baseline, _history(module, wanted), mined)
+
+
+def _plan(strata: Strata, wanted: FinetuneSettings) -> Plan:
+    """What a pass draws: as the settings say, otherwise as the objective needs."""
+    balance = wanted.sampling.balance
+    implied = OBJECTIVES[wanted.domain.method].balance
+    if balance == "none" and implied != "none":
+        logger.info(
+            "%s draws its batches with balance: %s", OBJECTIVES[wanted.domain.method].title, implied
+        )
+        balance = implied
+    plan = plan_draws(strata, balance, wanted.sampling.source_shares)
+    if balance != "none":
+        positive = plan.drawn[:, 1].sum()
+        logger.info("a pass draws %s; %.0f %% roadwork", BALANCES[balance].title, 100 * positive)
+    return plan
+
+
+def _order(train: TrainSet, plan: Plan, settings: Settings) -> tuple[Order, HardNegatives | None]:
+    """The rows of each pass, and the miner if there is one."""
+    order: Order = Shuffled(len(train), settings.seed)
+    if len(plan.shares) > 1:
+        order = Balanced(plan, settings.seed)
+    share = settings.finetune.sampling.hard_negatives
+    if share == 0:
+        return order, None
+    miner = HardNegatives(train, order, plan, share, settings.seed)
+    return miner, miner
+
+
+def _history(module: Supervised, wanted: FinetuneSettings) -> dict[str, Any]:
+    history: dict[str, Any] = {"select_nll": module.history, "best_epoch": module.best_epoch}
+    if wanted.domain.method != "none":
+        history["domain"] = {
+            "method": wanted.domain.method,
+            "passes": module.reports,
+            "select_auroc": module.source_auroc,
+        }
+    if module.miner is not None:
+        history["mining"] = {
+            "learned_from": _rows(module.miner.exposure),
+            "drawn": _rows(module.miner.mined),
+        }
+    return history
+
+
+def _rows(exposure: Exposure) -> int:
+    return sum(count["samples"] for count in exposure.counts().values())
 
 
 def _copy(classifier: Classifier) -> RoadworkNetwork:
@@ -150,9 +235,8 @@ def augmented_batch(
 ) -> dict[str, Tensor]:
     """Views, labels and light augmentation of some rows: mirrored at random, colours shifted."""
     views, gains, offsets = [], [], []
-    for row in rows:
+    for row, image in zip(rows, read.take(rows), strict=True):
         rng = row_generator(seed, epoch, int(row))
-        image = read(int(row))
         views.append(image[:, :, ::-1] if rng.random() < 0.5 else image)
         gains.append(rng.uniform(0.8, 1.25) * rng.uniform(0.93, 1.07, 3))
         offsets.append(rng.uniform(-0.08, 0.08))
@@ -162,103 +246,3 @@ def augmented_batch(
         "gain": torch.from_numpy(np.stack(gains)).float(),
         "offset": torch.from_numpy(np.array(offsets)).float(),
     }
-
-
-class _SelectBatches:
-    """The selection set in order, the same batches every time."""
-
-    def __init__(self, reader: ViewReader, labels: NDArray[np.int64], size: int = 16) -> None:
-        self.reader = reader
-        self.labels = labels
-        self.size = size
-
-    def __len__(self) -> int:
-        return -(-len(self.reader) // self.size)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for index, views in enumerate(self.reader.batches(self.size)):
-            labels = self.labels[index * self.size : (index + 1) * self.size]
-            yield {"views": torch.from_numpy(views), "labels": torch.from_numpy(labels)}
-
-
-class _Finetune(LightningModule):
-    """Cross-entropy on augmented views; remembers the weights with the lowest selection loss."""
-
-    def __init__(self, network: RoadworkNetwork, settings: Settings, steps: int) -> None:
-        super().__init__()
-        self.network = network
-        self.wanted = settings.finetune
-        self.steps = steps
-        self.loss = nn.CrossEntropyLoss(label_smoothing=self.wanted.label_smoothing)
-        self.history: list[float] = []
-        self.best_epoch = 0
-        self.best_state: dict[str, Tensor] = {}
-        self._sum = torch.zeros((), dtype=torch.float64)
-        self._count = 0
-
-    @torch.inference_mode()
-    def score_start(self, batches: _SelectBatches) -> None:
-        """Selection loss of the probe: pass 0 takes part in the choice."""
-        self.network.eval()
-        total, count = 0.0, 0
-        for batch in batches:
-            loss = nn.functional.cross_entropy(
-                self.network(batch["views"]).double(), batch["labels"], reduction="sum"
-            )
-            total, count = total + float(loss), count + len(batch["labels"])
-        self.history = [total / count]
-        self.best_state = trainable_state(self.network)
-        self.network.train()
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        freeze_batch_statistics(self.network)
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        count = batch["views"].shape[1]
-        pixels = self.network.pixels(batch["views"])
-        gain = batch["gain"].repeat_interleave(count, 0)[:, :, None, None]
-        offset = batch["offset"].repeat_interleave(count, 0)[:, None, None, None]
-        pixels = (pixels * gain + offset).clamp(0, 1)
-        logits = self.network.head(self.network.features_of(pixels, count))
-        loss = require_finite(self.loss(logits, batch["labels"]), "training")
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(logits))
-        return loss
-
-    def on_validation_epoch_start(self) -> None:
-        self._sum, self._count = torch.zeros((), dtype=torch.float64), 0
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        logits = self.network(batch["views"]).double().cpu()
-        labels = batch["labels"].cpu()
-        self._sum = self._sum + nn.functional.cross_entropy(logits, labels, reduction="sum")
-        self._count += len(labels)
-
-    def on_validation_epoch_end(self) -> None:
-        loss = float(self._sum) / self._count
-        if loss < min(self.history):
-            self.best_epoch = len(self.history)
-            self.best_state = trainable_state(self.network)
-        self.history.append(loss)
-        self.log("select/nll", loss)
-
-    def configure_optimizers(self) -> Any:
-        assert isinstance(self.wanted.learning_rate, float)
-        optimizer, schedule = adamw(
-            self.network, self.wanted.learning_rate, self.wanted.weight_decay, self.steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["roadwork"] = {
-            "history": list(self.history),
-            "best_epoch": self.best_epoch,
-            "best_state": self.best_state,
-            "random": torch.get_rng_state(),
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["roadwork"]
-        self.history = list(state["history"])
-        self.best_epoch = int(state["best_epoch"])
-        self.best_state = dict(state["best_state"])
-        torch.set_rng_state(state["random"])

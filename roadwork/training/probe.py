@@ -16,22 +16,33 @@ from torch import nn
 
 from roadwork import CLASSES
 from roadwork.data.exposure import Exposure, Use
+from roadwork.data.loading import ViewReader
 from roadwork.data.manifest import TrainSet
 from roadwork.errors import DataError
 from roadwork.models.backbone import Backbone
 from roadwork.models.classifier import Classifier, ClassifierSpec, attach_head
-from roadwork.models.inference import extract_features
+from roadwork.models.inference import run_batches
 from roadwork.settings import Settings
+from roadwork.training.views import open_views
 
 __all__ = ["fit_probe", "set_linear_head"]
 
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse penalties on standardised features
 
 
-def fit_probe(backbone: Backbone, train: TrainSet, settings: Settings) -> Classifier:
+def fit_probe(
+    backbone: Backbone, train: TrainSet, settings: Settings, reader: ViewReader | None = None
+) -> Classifier:
     """Fit a linear head on the frozen backbone's features of the training set.
 
     The penalty is chosen by cross-validated log loss over the training groups.
+
+    Args:
+        backbone: stays as it is.
+        train: the head is fitted here.
+        settings: resolved settings.
+        reader: views of ``train``, for callers who read them again afterwards; by default the
+            probe decodes them for itself.
 
     Raises:
         DataError: the training set holds one class alone.
@@ -43,7 +54,10 @@ def fit_probe(backbone: Backbone, train: TrainSet, settings: Settings) -> Classi
             "nothing to tell apart. Add images of the other class, in groups of their own."
         )
     network = attach_head(backbone, settings.backbone.views)
-    features = extract_features(network, train, settings)
+    network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    features = run_batches(
+        network.features, reader or open_views(settings)(train), "Features of the train set"
+    )
     weight, bias = _logistic_regression(features, train.labels, train.groups)
     set_linear_head(network.head, weight, bias)
     spec = ClassifierSpec(

@@ -19,7 +19,7 @@ from roadwork.data.splits import Splits
 from roadwork.errors import TrainingError
 from roadwork.models.inference import predict_logits
 from roadwork.settings import Settings
-from roadwork.training import finetune as module
+from roadwork.training import supervised as module
 from roadwork.training.finetune import Finetuned, augmented_batch, finetune
 from roadwork.training.fit import cosine, require_finite, weight_groups
 from tests.training.made_photos import small_backbone, small_settings
@@ -38,27 +38,28 @@ def run(sets: Splits, checkpoints: Path, settings: Settings | None = None) -> Fi
 
 def stop_before(monkeypatch: pytest.MonkeyPatch, step: int, error: BaseException) -> None:
     """Let training end with an error in the place of a step."""
-    original = module._Finetune.training_step
+    original = module.Supervised.training_step
 
     def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
         if self.global_step == step:
             raise error
         return original(self, batch, batch_idx)
 
-    monkeypatch.setattr(module._Finetune, "training_step", training_step)
+    monkeypatch.setattr(module.Supervised, "training_step", training_step)
 
 
 def dictate(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> list[dict[str, torch.Tensor]]:
     """Replace the selection losses of the passes; gives the head after every pass."""
     heads: list[dict[str, torch.Tensor]] = []
-    original = module._Finetune.on_validation_epoch_end
+    original = module.Supervised._selection_loss
 
-    def end(self: Any) -> None:
-        self._sum = torch.tensor(losses[self.current_epoch] * self._count, dtype=torch.float64)
+    def loss(self: Any) -> float:
+        if not self.history:  # the start
+            return original(self)
         heads.append({k: v.detach().clone() for k, v in self.network.head.state_dict().items()})
-        original(self)
+        return losses[self.current_epoch]
 
-    monkeypatch.setattr(module._Finetune, "on_validation_epoch_end", end)
+    monkeypatch.setattr(module.Supervised, "_selection_loss", loss)
     return heads
 
 
@@ -153,23 +154,24 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from roadwork.data.manifest import SelectSet, TrainSet
 from roadwork.models.backbone import BACKBONES
-from roadwork.training import finetune as module
+from roadwork.training import supervised as module
+from roadwork.training.finetune import finetune
 from tests.training.made_photos import INFO, NAME, small_backbone, small_settings
 
 BACKBONES[NAME] = INFO
 folder = Path(sys.argv[1])
-original = module._Finetune.training_step
+original = module.Supervised.training_step
 
 def training_step(self, batch, batch_idx):
     if self.global_step == 7:
         os.kill(os.getpid(), signal.SIGKILL)
     return original(self, batch, batch_idx)
 
-module._Finetune.training_step = training_step
+module.Supervised.training_step = training_step
 settings = small_settings()
 train = TrainSet(pq.read_table(folder / "train.parquet"))
 select = SelectSet(pq.read_table(folder / "select.parquet"))
-module.finetune(small_backbone(settings), train, select, settings, folder / "checkpoints")
+finetune(small_backbone(settings), train, select, settings, folder / "checkpoints")
 """
 
 
@@ -316,7 +318,7 @@ def test_a_loss_that_is_no_number_stops_training(
     sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        module.nn.CrossEntropyLoss, "forward", lambda *_: torch.tensor(float("nan"))
+        torch.nn.CrossEntropyLoss, "forward", lambda *_: torch.full((5,), float("nan"))
     )
     with pytest.raises(TrainingError, match="the training loss is nan: lower the learning rate"):
         run(sets, checkpoints)
@@ -330,10 +332,14 @@ def test_augmentation_depends_on_the_row_and_mirrors_half() -> None:
     def read(row: int) -> np.ndarray:
         return np.random.default_rng(row).integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
 
+    class Reader:
+        def take(self, rows: np.ndarray) -> np.ndarray:
+            return np.stack([read(int(row)) for row in rows])
+
     labels = np.arange(200) % 2
     rows = np.arange(200)
-    batch = augmented_batch(read, labels, rows, 1, 0)  # pyright: ignore[reportArgumentType]
-    part = augmented_batch(read, labels, rows[50:53], 1, 0)  # pyright: ignore
+    batch = augmented_batch(Reader(), labels, rows, 1, 0)  # pyright: ignore[reportArgumentType]
+    part = augmented_batch(Reader(), labels, rows[50:53], 1, 0)  # pyright: ignore
     for key in batch:
         assert torch.equal(batch[key][50:53], part[key])
     plain = np.stack([read(int(row)) for row in rows])

@@ -1,0 +1,227 @@
+"""Supervised training: the module that Lightning runs when a classifier is fine-tuned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from roadwork.calibration.base import softmax
+from roadwork.data.loading import ViewReader
+from roadwork.evaluation.ranking import auroc
+from roadwork.evaluation.scored import ScoredSet
+from roadwork.models.adapters import freeze_batch_statistics, trainable_state
+from roadwork.models.classifier import RoadworkNetwork
+from roadwork.settings import FinetuneSettings
+from roadwork.training.fit import adamw, require_finite
+from roadwork.training.mining import HardNegatives
+from roadwork.training.objectives import LABEL_LOSSES, Objective, Step
+
+__all__ = ["SelectBatches", "Supervised"]
+
+logger = logging.getLogger(__name__)
+
+
+class SelectBatches:
+    """The selection set in order, the same batches every time.
+
+    Attributes:
+        sources: (N,) source of each row.
+    """
+
+    def __init__(
+        self,
+        reader: ViewReader,
+        labels: NDArray[np.int64],
+        sources: NDArray[np.str_],
+        size: int = 16,
+    ) -> None:
+        """``size`` rows at a time."""
+        self.reader = reader
+        self.labels = labels
+        self.sources = sources
+        self.size = size
+
+    def __len__(self) -> int:
+        return -(-len(self.reader) // self.size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for index, views in enumerate(self.reader.batches(self.size)):
+            labels = self.labels[index * self.size : (index + 1) * self.size]
+            yield {"views": torch.from_numpy(views), "labels": torch.from_numpy(labels)}
+
+
+class Supervised(LightningModule):
+    """The objective on augmented views; remembers the weights with the lowest selection loss.
+
+    Attributes:
+        history: selection loss of every pass; pass 0 is the start.
+        best_epoch: the pass with the lowest.
+        best_state: what training changes, as it was then.
+        reports: figures of the objective, one mapping for each pass of training.
+        source_auroc: by source, AUROC on its selection images by pass; None where undefined.
+    """
+
+    offsets: Tensor | None
+
+    def __init__(
+        self,
+        network: RoadworkNetwork,
+        objective: Objective,
+        wanted: FinetuneSettings,
+        held_out: SelectBatches,
+        steps: int,
+        offsets: NDArray[np.float64] | None = None,
+        miner: HardNegatives | None = None,
+    ) -> None:
+        """Put together what one run trains.
+
+        Args:
+            network: changed in place.
+            objective: trained beside it.
+            wanted: settings of fine-tuning.
+            held_out: the selection set.
+            steps: of the whole training.
+            offsets: (D, K) added to the logits of each source, in the loss alone.
+            miner: is told the losses of all rows.
+        """
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self.wanted = wanted
+        self.held_out = held_out
+        self.steps = steps
+        self.miner = miner
+        self.loss = LABEL_LOSSES["cross_entropy"].build(wanted)
+        table = None if offsets is None else torch.from_numpy(offsets).float()
+        self.register_buffer("offsets", table, persistent=False)
+        self.history: list[float] = []
+        self.best_epoch = 0
+        self.best_state: dict[str, Tensor] = {}
+        self.reports: list[dict[str, float]] = []
+        self.source_auroc: dict[str, list[float | None]] = {
+            str(source): [] for source in np.unique(held_out.sources)
+        }
+        self._logits: list[Tensor] = []
+
+    # Not inference_mode: weights that are moved to a device within it can never be trained.
+    @torch.no_grad()
+    def score_start(self) -> None:
+        """Selection loss of the probe: pass 0 takes part in the choice."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network.eval().to(device)
+        self._logits = [
+            self.network(batch["views"].to(device)).double().cpu() for batch in self.held_out
+        ]
+        self._record()
+        self.best_state = trainable_state(self.network)
+        self.network.train()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Lightning has put every module into training mode."""
+        freeze_batch_statistics(self.network)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """The loss of one batch of ``augmented_batch``, with ``rows`` and ``domains`` (B,)."""
+        count = batch["views"].shape[1]
+        pixels = self.network.pixels(batch["views"])
+        gain = batch["gain"].repeat_interleave(count, 0)[:, :, None, None]
+        offset = batch["offset"].repeat_interleave(count, 0)[:, None, None, None]
+        pixels = (pixels * gain + offset).clamp(0, 1)
+        features = self.network.features_of(pixels, count)
+        logits = self.network.head(features)
+        if self.miner is not None:
+            self._tell(self.miner, batch, logits.detach().float())
+        shifted = logits if self.offsets is None else logits + self.offsets[batch["domains"]]
+        step = Step(
+            features=features,
+            labels=batch["labels"],
+            domains=batch["domains"],
+            losses=self.loss(shifted, batch["labels"]),
+            progress=self.global_step / self.steps,
+        )
+        loss = require_finite(self.objective(step), "training")
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(logits))
+        return loss
+
+    @staticmethod
+    def _tell(miner: HardNegatives, batch: dict[str, Tensor], logits: Tensor) -> None:
+        # The network's own answer, whatever the loss adds to it: hard is what it would get wrong.
+        losses = nn.functional.cross_entropy(logits, batch["labels"], reduction="none")
+        miner.observe(batch["rows"].cpu().numpy(), losses.cpu().numpy())
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to collect logits."""
+        self._logits = []
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect the logits of one batch."""
+        self._logits.append(self.network(batch["views"]).double().cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Judge the pass, and keep the weights if it is the best."""
+        loss = self._record()
+        if loss < min(self.history[:-1]):
+            self.best_epoch = len(self.history) - 1
+            self.best_state = trainable_state(self.network)
+        report = self.objective.report()
+        self.reports.append(report)
+        if report:
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in report.items())
+            logger.info("pass %d: %s", len(self.reports), figures)
+        self.log("select/nll", loss)
+
+    def _record(self) -> float:
+        """Enter the selection loss of a pass, and the AUROC of every source."""
+        loss = self._selection_loss()
+        self.history.append(loss)
+        logits = torch.cat(self._logits).numpy()
+        for source, values in self.source_auroc.items():
+            rows = self.held_out.sources == source
+            scored = ScoredSet(softmax(logits[rows]), self.held_out.labels[rows])
+            value = float(auroc(scored, np.ones((1, scored.n)))[0])
+            values.append(None if np.isnan(value) else value)
+        return loss
+
+    def _selection_loss(self) -> float:
+        total, start = 0.0, 0
+        for logits in self._logits:
+            labels = torch.from_numpy(self.held_out.labels[start : start + len(logits)])
+            total += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
+            start += len(logits)
+        return total / start
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over network and objective, with the schedule of all steps."""
+        assert isinstance(self.wanted.learning_rate, float)
+        optimizer, schedule = adamw(
+            self, self.wanted.learning_rate, self.wanted.weight_decay, self.steps
+        )
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of."""
+        checkpoint["roadwork"] = {
+            "history": list(self.history),
+            "best_epoch": self.best_epoch,
+            "best_state": self.best_state,
+            "reports": self.reports,
+            "source_auroc": self.source_auroc,
+            "random": torch.get_rng_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        state = checkpoint["roadwork"]
+        self.history = list(state["history"])
+        self.best_epoch = int(state["best_epoch"])
+        self.best_state = dict(state["best_state"])
+        self.reports = list(state["reports"])
+        self.source_auroc = dict(state["source_auroc"])
+        torch.set_rng_state(state["random"])

@@ -1,0 +1,70 @@
+"""Views of whole sets: who reads a set, and who keeps what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadwork.data.loading import ViewReader
+from roadwork.data.manifest import SampleSet
+from roadwork.settings import Settings
+
+__all__ = ["OpenViews", "SharedViews", "open_views"]
+
+OpenViews = Callable[[SampleSet], ViewReader]
+"""Gives the reader of a set. Callers who train several times keep readers, and so decoded views."""
+
+_SHARED_BYTES = 2 << 30
+
+
+def open_views(settings: Settings) -> OpenViews:
+    """As resolved settings say: a new reader for every set."""
+    size = settings.backbone.image_size
+    assert isinstance(size, int), "resolve the settings first"
+    tiles, workers = settings.backbone.views.tiles, settings.data.workers
+    return lambda dataset: ViewReader(dataset, size, tiles, workers)
+
+
+class SharedViews:
+    """Readers of many sets cut from the same photographs, of which each is decoded once.
+
+    What does not fit into memory is decoded again.
+    """
+
+    def __init__(self, settings: Settings, memory: int = _SHARED_BYTES) -> None:
+        """Nothing is read yet.
+
+        Args:
+            settings: resolved settings.
+            memory: bytes of views that are kept, of all sets together.
+        """
+        assert isinstance(settings.backbone.image_size, int), "resolve the settings first"
+        self.settings = settings
+        self.memory = memory
+        self.kept: dict[str, NDArray[np.uint8]] = {}
+
+    def __call__(self, dataset: SampleSet) -> ViewReader:
+        """The reader of a set."""
+        return _SharedReader(dataset, self)
+
+
+class _SharedReader(ViewReader):
+    """Looks up addresses in what all readers keep."""
+
+    def __init__(self, dataset: SampleSet, shared: SharedViews) -> None:
+        part = shared.settings.backbone
+        assert isinstance(part.image_size, int)
+        super().__init__(dataset, part.image_size, part.views.tiles, shared.settings.data.workers)
+        self._cache = None  # what is kept is kept once, for all readers
+        self._shared = shared
+
+    def __call__(self, row: int) -> NDArray[np.uint8]:
+        uri, kept = self.uris[row], self._shared.kept
+        if uri in kept:
+            return kept[uri]
+        views = super().__call__(row)
+        if (len(kept) + 1) * views.nbytes <= self._shared.memory:
+            kept[uri] = views
+        return views
