@@ -54,6 +54,7 @@ class Plan:
     batch: int = 16
     threads: int = 2
     seconds: float = 480.0
+    held_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ def run_seed(plan: Plan, seed: int) -> list[Cell]:
         views = SharedViews(settings, memory=8 << 30)
         backbone = load_backbone(settings.backbone, seed)
         for source, splits in leave_one_source_out(manifest, settings):
+            if plan.held_out and source not in plan.held_out:
+                continue
             if time.monotonic() - start > plan.seconds:
                 say(seed, start, f"out of time: {source} is not held out")
                 continue
@@ -312,6 +315,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=Plan.size, help="edge of a view in pixels")
     parser.add_argument("--epochs", type=int, default=Plan.epochs)
     parser.add_argument("--seconds", type=float, default=Plan.seconds, help="start nothing later")
+    parser.add_argument("--held-out", nargs="*", default=[], help="these families alone")
+    parser.add_argument(
+        "--join", type=Path, nargs="*", default=[], help="domain.json of runs with other families"
+    )
     parser.add_argument("--quick", action="store_true", help="one seed, few drives, one pass")
     wanted = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
@@ -322,6 +329,7 @@ def main() -> None:
         epochs=wanted.epochs,
         seconds=wanted.seconds,
         threads=max(1, cores // len(wanted.seeds)),
+        held_out=tuple(wanted.held_out),
     )
     if wanted.quick:
         plan = replace(plan, seeds=(0,), drives=36, size=48, tiles=0, epochs=1, threads=cores)
@@ -335,6 +343,8 @@ def main() -> None:
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             parts = list(pool.map(run_seed, [plan] * len(plan.seeds), plan.seeds))
     cells = [cell for part in parts for cell in part]
+    for earlier in wanted.join:
+        cells += [Cell(**cell) for cell in json.loads(earlier.read_text())["cells"]]
     rows = summarise(cells)
     table = markdown(rows)
     seconds = round(time.monotonic() - start)

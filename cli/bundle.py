@@ -33,12 +33,14 @@ def verify(
 ) -> None:
     """Compare every byte of a bundle with its manifest, and say what the bundle is."""
     from roadwork.bundle import ModelBundle
+    from roadwork.data.views import tile_count
 
     bundle = ModelBundle.open(path)
     config = bundle.config
     typer.echo(f"intact      {len(bundle.digests)} files")
     typer.echo(f"hash        {bundle.hash}")
-    typer.echo(f"model       {config.backbone}, {config.image_size} px, {config.tiles} tiles")
+    tiles = tile_count(config.tiles)
+    typer.echo(f"model       {config.backbone}, {config.image_size} px, {tiles} tiles")
     typer.echo(f"classes     {', '.join(config.classes)}")
     typer.echo(f"engines     {', '.join(bundle.parity.accepted) or 'none accepted'}")
     typer.echo(f"guarantee   {bundle.conformal.guarantee}")

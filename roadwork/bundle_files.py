@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from roadwork.data.views import RESAMPLING
+from roadwork.data.views import RESAMPLING, Tiles
 from roadwork.deferral import answered
 
 __all__ = [
@@ -48,7 +48,7 @@ class BundleConfig(BundleFile):
     backbone: str
     adapter: str
     image_size: int = Field(ge=1)
-    tiles: int = Field(ge=0)
+    tiles: Tiles
     aggregator: str
     architecture: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Preprocessor(BundleFile):
 
     schema_version: Literal[1] = 1
     size: int = Field(ge=1, description="Edge of a view in pixels.")
-    tiles: Literal[0, 9]
+    tiles: Tiles
     resampling: Literal["bicubic"] = RESAMPLING
     color_order: Literal["RGB"] = "RGB"
     layout: Literal["N,V,H,W,C uint8"] = "N,V,H,W,C uint8"

@@ -16,6 +16,7 @@ from roadwork.data.exposure import require_unexposed
 from roadwork.data.manifest import Manifest, TestSet
 from roadwork.data.storage import exists, is_folder, is_remote, join, local_path, read_bytes
 from roadwork.data.thumbnails import thumbnail
+from roadwork.data.views import tile_count
 from roadwork.errors import BundleError, ConfigError
 from roadwork.evaluation.evaluate import build_report, summarise_data
 from roadwork.evaluation.record import THUMBNAIL_BYTES, EvaluationReport, ModelInfo
@@ -108,7 +109,7 @@ def _model_info(bundle: ModelBundle, engine: str) -> ModelInfo:
             weights="see the bundle",
             adapter=config.adapter,
             calibrator=type(bundle.calibrator).__name__,
-            input=f"{config.image_size} px, one global view and {config.tiles} tiles",
+            input=f"{config.image_size} px, one global view and {tile_count(config.tiles)} tiles",
         )
     words = f"{known.description} Answers of the sealed {bundle.title} through {engine}.".strip()
     return known.model_copy(update={"description": words})

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from roadwork.data.decode import UnreadableImage
+from roadwork.data.views import tile_count
 from roadwork.predictor import Predictor
 from serving.openapi import describe_api
 from serving.uploads import UploadError, read_image, refusal_of
@@ -67,7 +68,7 @@ def describe_model(predictor: Predictor) -> dict[str, Any]:
         "backbone": config.backbone,
         "adapter": config.adapter,
         "image_size": config.image_size,
-        "tiles": config.tiles,
+        "tiles": tile_count(config.tiles),
         "engine": predictor.engine.name,
         "summary": _summary(bundle.read("README.md").decode("utf-8", "replace")),
     }

@@ -9,6 +9,7 @@ from roadwork.conformal.fitted import FittedConformal
 from roadwork.data.contract import validate_final_eval
 from roadwork.data.manifest import TestSet
 from roadwork.data.thumbnails import thumbnail
+from roadwork.data.views import tile_count
 from roadwork.evaluation.evaluate import Baseline, build_report
 from roadwork.evaluation.record import (
     THUMBNAIL_BYTES,
@@ -80,7 +81,7 @@ def _info(classifier: Classifier, calibrator: FittedCalibrator) -> ModelInfo:
         for name, value in fitted.items()
     )
     views = (
-        f"one global view and {spec.views.tiles} tiles ({spec.views.aggregator})"
+        f"one global view and {tile_count(spec.views.tiles)} tiles ({spec.views.aggregator})"
         if spec.views.tiles
         else "one global view"
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from roadwork.data.decode import decode_image
-from roadwork.data.views import make_views
+from roadwork.data.views import Tiles, make_views
 
 __all__ = ["golden_pictures", "views_of"]
 
@@ -36,7 +36,7 @@ def golden_pictures(count: int) -> list[bytes]:
     return pictures
 
 
-def views_of(pictures: list[bytes], size: int, tiles: int) -> NDArray[np.uint8]:
+def views_of(pictures: list[bytes], size: int, tiles: Tiles) -> NDArray[np.uint8]:
     """Views (N, V, S, S, 3) of encoded pictures, read like any upload."""
     return np.stack([make_views(decode_image(picture), size, tiles) for picture in pictures])
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from roadwork import __version__
+from roadwork.data.views import view_count
 from roadwork.errors import ParityError
 from roadwork.models.classifier import Classifier
 
@@ -40,7 +41,7 @@ def export_onnx(classifier: Classifier) -> bytes:
 
     spec = classifier.spec
     views = torch.zeros(
-        (2, 1 + spec.views.tiles, spec.image_size, spec.image_size, 3), dtype=torch.uint8
+        (2, view_count(spec.views.tiles), spec.image_size, spec.image_size, 3), dtype=torch.uint8
     )
     network = classifier.network.cpu().eval()
     noise = io.StringIO()

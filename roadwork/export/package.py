@@ -29,7 +29,7 @@ from roadwork.export.parity import EngineParity, ParityReport, check_parity
 from roadwork.models.backbone import BACKBONES, contiguous
 from roadwork.models.classifier import Classifier
 from roadwork.models.inference import run_network
-from roadwork.settings import ImageFolderSource, Settings
+from roadwork.settings import Settings, SyntheticSource
 
 __all__ = ["Packaged", "package"]
 
@@ -133,8 +133,11 @@ def package(
 def _portable(settings: Settings) -> Settings:
     """The settings without paths of this machine: a bundle tells nothing of where it was made."""
     data, backbone = settings.data, settings.backbone
-    if isinstance(data.source, ImageFolderSource):
-        data = data.model_copy(update={"source": data.source.model_copy(update={"root": None})})
+    sources = tuple(
+        source if isinstance(source, SyntheticSource) else source.model_copy(update={"root": None})
+        for source in data.sources
+    )
+    data = data.model_copy(update={"sources": sources, "reference": None})
     if backbone.weights_path is not None:
         # The name stays: without it, settings with local weights would not be valid.
         name = Path(backbone.weights_path.name)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from roadwork.data.exposure import Exposure
 from roadwork.environment import Environment
 from roadwork.errors import ConfigError
+from roadwork.models.heads import HEADS
 from roadwork.settings import BackboneSettings
 
 __all__ = ["BACKBONES", "Backbone", "BackboneInfo", "build_network", "load_backbone", "state_hash"]
@@ -74,20 +75,30 @@ BACKBONES: Mapping[str, BackboneInfo] = {
 }
 
 
-def build_network(name: str, image_size: int, *, random: bool = False) -> nn.Module:
-    """The bare network: (B, 3, S, S) normalised RGB to (B, D) features.
+def build_network(
+    name: str, image_size: int, *, random: bool = False, head: str = "cls"
+) -> nn.Module:
+    """The bare network: (B, 3, S, S) normalised RGB to what the head reads, (B, D) for ``cls``.
+
+    The weights and their names do not depend on the head.
 
     Args:
         name: a key of :data:`BACKBONES`.
         image_size: edge S of a view in pixels.
         random: the weights stay random. The published start of DINOv3's layer scale, 1e-5, makes
             an untrained network almost the identity, so it is then 1.
+        head: a key of :data:`~roadwork.models.heads.HEADS`.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name, or a head that this kind of network does not have.
     """
     info = _info(name)
     if not info.transformer:
+        if head != "cls":
+            raise ConfigError(
+                f"backbone.head: {head} chooses among the tokens of a vision transformer, but "
+                f"{name} is a convolutional network and gives pooled features: leave it out"
+            )
         return timm.create_model(info.timm_name, num_classes=0)
     arguments = dict(info.arguments)
     if random:
@@ -95,7 +106,7 @@ def build_network(name: str, image_size: int, *, random: bool = False) -> nn.Mod
     return timm.create_model(
         info.timm_name,
         num_classes=0,
-        global_pool="token",
+        global_pool=HEADS[head].pooling,
         qkv_fused=False,
         img_size=image_size,
         dynamic_img_size=False,

@@ -26,6 +26,7 @@ from roadwork.models.classifier import (
     RoadworkNetwork,
     build_classifier_network,
 )
+from roadwork.models.execution import execution
 from roadwork.settings import FinetuneSettings, Settings
 from roadwork.training.fit import fit
 from roadwork.training.mining import HardNegatives
@@ -146,24 +147,27 @@ def finetune(
             train.content_hash,
             select.content_hash,
             settings.finetune.model_dump_json(),
-            settings.backbone.model_dump_json(),
+            # How it is computed is no matter: compiled and plain runs share their checkpoints.
+            settings.backbone.model_dump_json(exclude={"attention", "compile"}),
             str(settings.seed),
             code_hash("data", "models", "training"),
         )
     )
+    computed: dict[str, object] = {}
     if wanted.epochs > 0:
         module.score_start()
-        fit(
-            module,
-            stream,
-            module.held_out,
-            epochs=wanted.epochs,
-            folder=folder,
-            checkpoint_every=wanted.checkpoint_every,
-            precision=wanted.precision,
-            monitor="select/nll",
-            patience=wanted.patience,
-        )
+        with execution(network.backbone, settings.backbone, wanted.precision) as computed:
+            fit(
+                module,
+                stream,
+                module.held_out,
+                epochs=wanted.epochs,
+                folder=folder,
+                checkpoint_every=wanted.checkpoint_every,
+                precision=wanted.precision,
+                monitor="select/nll",
+                patience=wanted.patience,
+            )
         restore_trainable(network, module.best_state)
     ADAPTERS[wanted.adapter].merge(network.backbone)
     shutil.rmtree(folder, ignore_errors=True)
@@ -173,7 +177,9 @@ def finetune(
     exposure = baseline.exposure.union(Exposure.of(Use.SELECT, select))
     classifier = Classifier(spec, network.cpu().eval(), exposure)
     mined = Exposure() if miner is None else miner.mined
-    return Finetuned(classifier, baseline, _history(module, wanted), mined)
+    return Finetuned(
+        classifier, baseline, {**_history(module, wanted), "execution": computed}, mined
+    )
 
 
 def _plan(strata: Strata, wanted: FinetuneSettings) -> Plan:

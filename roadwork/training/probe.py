@@ -53,7 +53,8 @@ def fit_probe(
             f"all {len(train)} training images have the label {CLASSES[present[0]]}: there is "
             "nothing to tell apart. Add images of the other class, in groups of their own."
         )
-    network = attach_head(backbone, settings.backbone.views)
+    wanted = settings.backbone
+    network = attach_head(backbone, wanted.views, wanted.head)
     network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     features = run_batches(
         network.features, reader or open_views(settings)(train), "Features of the train set"
@@ -65,7 +66,8 @@ def fit_probe(
         classes=CLASSES,
         backbone=backbone.name,
         image_size=backbone.image_size,
-        views=settings.backbone.views,
+        views=wanted.views,
+        head=wanted.head,
         adapter="none",
         origin=backbone.origin,
     )

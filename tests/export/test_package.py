@@ -60,7 +60,7 @@ def with_paths(folder: Path) -> Settings:
     """Settings as a run on photographs resolves them: with paths of this machine."""
     tree = SETTINGS.model_dump(mode="json")
     tree["runs"] = str(folder / "runs")
-    tree["data"]["source"] = {"kind": "image_folder", "root": str(folder / "photographs")}
+    tree["data"]["sources"] = [{"kind": "image_folder", "root": str(folder / "photographs")}]
     tree["backbone"] |= {"weights": "local", "weights_path": str(folder / "w.safetensors")}
     return parse_settings(tree)
 
@@ -118,7 +118,7 @@ def test_the_bundle_carries_all_exposure_and_the_parity_of_every_engine(
 def test_the_settings_are_valid_and_without_paths_of_this_machine(packaged: Packaged) -> None:
     settings = parse_settings(packaged.bundle.settings)
     assert settings.runs is None
-    assert settings.data.source.model_dump()["root"] is None
+    assert settings.data.sources[0].model_dump()["root"] is None
     assert settings.backbone.weights_path == Path("w.safetensors")
     kept = parse_settings(json.loads(SETTINGS.model_dump_json()))
     for part in ("split", "pretrain", "finetune", "calibrate", "conformal", "evaluate", "export"):

@@ -70,7 +70,7 @@ def small_settings(**changes: Any) -> Settings:
         },
         "evaluate": {"bootstrap": 100, "slices": ["source"], "worst": 2},
     }
-    tree: dict[str, Any] = {"name": "small", "seed": 3, "runs": "runs"}
+    tree: dict[str, Any] = {"name": "small", "seed": 1, "runs": "runs"}
     for key, value in changes.items():
         if isinstance(value, dict):
             parts[key] = {**parts.get(key, {}), **value}

@@ -106,7 +106,7 @@ def readme(submission: Submission, bundle: ModelBundle, point: OperatingPoint, n
         roadwork=__version__,
         bundle=bundle.hash,
         size=preprocessor.size,
-        tiles=preprocessor.tiles,
+        tiles=repr(preprocessor.tiles),
         input=json.dumps(name),
         point=told + f" The calibrated logit is shifted by {point.shift:+.4f}.",
         unless=" (here it is 0, and they are those of the bundle)" if point.shift == 0 else "",
