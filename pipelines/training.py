@@ -25,6 +25,7 @@ from steps.ingest import ingest
 from steps.pretrain import pretrain
 from steps.promote import promote
 from steps.register import register
+from steps.shard import shard
 from steps.split_validate import split_validate
 
 __all__ = ["resolved_settings", "training_pipeline"]
@@ -74,6 +75,8 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
     train, select, calibration, conformal_set, test, _, data = split_validate(
         manifest, run.only("data", "split"), reference_fingerprint
     )
+    if run.data.shards.to is not None:
+        train = shard(train, run.only("data"))
     backbone = pretrain(train, run.only("data", "backbone", "pretrain", "finetune"))
     classifier, baseline, history = finetune(
         backbone, train, select, run.only("data", "backbone", "finetune")

@@ -123,7 +123,7 @@ def settings_hash(settings: Settings) -> str:
         mode="json",
         exclude={
             "runs": True,
-            "data": {"sources": {"__all__": {"root"}}, "reference": True},
+            "data": {"sources": {"__all__": {"root"}}, "reference": True, "shards": {"to"}},
             "backbone": {"weights_path"},
         },
     )

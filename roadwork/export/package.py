@@ -137,7 +137,8 @@ def _portable(settings: Settings) -> Settings:
         source if isinstance(source, SyntheticSource) else source.model_copy(update={"root": None})
         for source in data.sources
     )
-    data = data.model_copy(update={"sources": sources, "reference": None})
+    shards = data.shards.model_copy(update={"to": None})
+    data = data.model_copy(update={"sources": sources, "reference": None, "shards": shards})
     if backbone.weights_path is not None:
         # The name stays: without it, settings with local weights would not be valid.
         name = Path(backbone.weights_path.name)

@@ -16,6 +16,7 @@ __all__ = [
     "ImageFolderSource",
     "MapillarySource",
     "NatixSource",
+    "ShardSettings",
     "Source",
     "SourceExpectation",
     "SplitSettings",
@@ -166,6 +167,21 @@ class SourceExpectation(Strict):
         return self
 
 
+class ShardSettings(Strict):
+    """The training set as tar archives, for training from an object store. Off by default."""
+
+    to: str | None = Field(
+        default=None,
+        description="Folder or address that receives the shards; null: train on the images where "
+        "they are.",
+    )
+    megabytes: Count = Field(default=256, description="Largest shard.")
+    window: Count = Field(default=4, description="Shards whose rows are mixed with each other.")
+    cache_gigabytes: float = Field(
+        default=20.0, gt=0, description="Local disk that keeps shards of an object store."
+    )
+
+
 class DataSettings(Strict):
     """Where the images come from and how many broken ones are tolerated."""
 
@@ -184,6 +200,7 @@ class DataSettings(Strict):
     )
     max_megapixels: float = Field(default=50.0, gt=0, description="Larger images go to quarantine.")
     workers: int = Field(default=2, ge=0, description="Threads that decode and hash images.")
+    shards: ShardSettings = ShardSettings()
     expect: Mapping[str, SourceExpectation] = Field(
         default={}, description="Expectations by source name."
     )

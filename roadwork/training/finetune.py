@@ -17,7 +17,7 @@ from roadwork.data.contract import validate_model_selection
 from roadwork.data.exposure import Exposure, Use, require_unexposed
 from roadwork.data.loading import BatchStream, ViewReader, as_tensor, row_generator
 from roadwork.data.manifest import SelectSet, TrainSet
-from roadwork.data.order import Order, Shuffled
+from roadwork.data.order import Order
 from roadwork.fingerprint import code_hash, fingerprint
 from roadwork.models.adapters import ADAPTERS, restore_trainable
 from roadwork.models.backbone import Backbone
@@ -33,7 +33,7 @@ from roadwork.training.mining import HardNegatives
 from roadwork.training.objectives import OBJECTIVES, ObjectiveContext, require_sources
 from roadwork.training.priors import PRIOR_CORRECTIONS
 from roadwork.training.probe import fit_probe
-from roadwork.training.samplers import Balanced
+from roadwork.training.samplers import Balanced, plain_order
 from roadwork.training.strata import BALANCES, Plan, Strata, plan_draws
 from roadwork.training.supervised import SelectBatches, Supervised
 from roadwork.training.views import OpenViews, open_views
@@ -200,7 +200,7 @@ def _plan(strata: Strata, wanted: FinetuneSettings) -> Plan:
 
 def _order(train: TrainSet, plan: Plan, settings: Settings) -> tuple[Order, HardNegatives | None]:
     """The rows of each pass, and the miner if there is one."""
-    order: Order = Shuffled(len(train), settings.seed)
+    order = plain_order(train, settings)
     if len(plan.shares) > 1:
         order = Balanced(plan, settings.seed)
     share = settings.finetune.sampling.hard_negatives

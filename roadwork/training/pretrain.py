@@ -30,6 +30,8 @@ from roadwork.settings import PretrainSettings, Settings
 from roadwork.training.crops import GLOBAL_CROPS, make_crops
 from roadwork.training.dino import DinoHead, DinoLoss, koleo
 from roadwork.training.fit import adamw, fit, require_finite
+from roadwork.training.samplers import plain_order
+from roadwork.training.views import image_reader
 
 __all__ = ["pretrain"]
 
@@ -72,6 +74,7 @@ def pretrain(
         sum(p.numel() for p in network.parameters() if p.requires_grad),
         sum(p.numel() for p in network.parameters()),
     )
+    read, uris = image_reader(settings), train.uris
     stream = BatchStream(
         len(train),
         wanted.batch_size,
@@ -80,7 +83,7 @@ def pretrain(
             "crops": as_tensor(
                 [
                     make_crops(
-                        read_image(train.uris[int(row)]),
+                        read_image(uris[int(row)], read),
                         backbone.image_size,
                         row_generator(settings.seed, epoch, int(row)),
                     )
@@ -88,6 +91,7 @@ def pretrain(
                 ]
             )
         },
+        order=plain_order(train, settings),
     )
     module = _Explora(network, backbone, wanted, steps=wanted.epochs * len(stream))
     folder = checkpoints / (

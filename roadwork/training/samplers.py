@@ -14,11 +14,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from roadwork.data.manifest import TrainSet
+from roadwork.data.order import Order, ShardOrder, Shuffled
+from roadwork.settings import Settings
 from roadwork.training.strata import Plan
 
-__all__ = ["Balanced", "apportion"]
+__all__ = ["Balanced", "apportion", "plain_order"]
 
 _ROUND, _OFFSET = 1, 2
+
+
+def plain_order(train: TrainSet, settings: Settings) -> Order:
+    """Every row once; rows in shards so that each shard is read once a pass."""
+    shards = settings.data.shards
+    if shards.to is None:
+        return Shuffled(len(train), settings.seed)
+    return ShardOrder.of(train.uris, settings.seed, shards.window)
 
 
 def apportion(total: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roadwork.data.loading import ViewReader
 from roadwork.data.manifest import SampleSet
+from roadwork.data.shard_cache import ShardCache
+from roadwork.data.storage import is_remote, read_bytes
 from roadwork.settings import Settings
 
-__all__ = ["OpenViews", "SharedViews", "open_views"]
+__all__ = ["OpenViews", "SharedViews", "image_reader", "open_views"]
 
 OpenViews = Callable[[SampleSet], ViewReader]
 """Gives the reader of a set. Callers who train several times keep readers, and so decoded views."""
@@ -20,11 +23,21 @@ _SHARED_BYTES = 2 << 30
 
 
 def open_views(settings: Settings) -> OpenViews:
-    """As resolved settings say: a new reader for every set."""
+    """As resolved settings say: a new reader for every set; remote shards are kept on disk."""
     size = settings.backbone.image_size
     assert isinstance(size, int), "resolve the settings first"
     tiles, workers = settings.backbone.views.tiles, settings.data.workers
-    return lambda dataset: ViewReader(dataset, size, tiles, workers)
+    read = image_reader(settings)
+    return lambda dataset: ViewReader(dataset, size, tiles, workers, read)
+
+
+def image_reader(settings: Settings) -> Callable[[str], bytes]:
+    """Gives the bytes of an address; shards of an object store through a cache in ``runs``."""
+    wanted = settings.data.shards
+    if wanted.to is None or not is_remote(wanted.to):
+        return read_bytes
+    folder = Path(settings.runs or "runs") / "shards"
+    return ShardCache(folder, int(wanted.cache_gigabytes * (1 << 30))).read_bytes
 
 
 class SharedViews:

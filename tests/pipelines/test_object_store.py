@@ -40,8 +40,13 @@ def test_the_pipeline_runs_with_its_data_in_a_bucket(
         place = Place(tmp_path / "user", variables)
         root = f"s3://{s3.BUCKET}"
         sources = [{"kind": kind, "root": f"{root}/{kind}"} for kind in KINDS]
-        output = place.run(data={"sources": sources, "fusion": {"near_duplicates": "drop"}})
-    assert output.count("has finished in") == 12, output[-4000:]
+        shards = {"to": f"{root}/shards", "megabytes": 1}
+        data = {"sources": sources, "fusion": {"near_duplicates": "drop"}, "shards": shards}
+        output = place.run(data=data)
+        written = store.find(f"{s3.BUCKET}/shards")
+    assert output.count("has finished in") == 13, output[-4000:]
+    assert [name for name in written if name.endswith(".tar")]
+    assert list((place.runs / "shards").iterdir()), "training read the shards through the cache"
     figures = json.loads(place.metrics())
     assert set(figures["data"]["sources"]) == set(KINDS)
     (stored,) = (place.folder / "zenml" / "local_stores").rglob("duplicates.parquet")
