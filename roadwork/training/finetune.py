@@ -150,7 +150,7 @@ def finetune(
             # How it is computed is no matter: compiled and plain runs share their checkpoints.
             settings.backbone.model_dump_json(exclude={"attention", "compile"}),
             str(settings.seed),
-            code_hash("data", "models", "training"),
+            code_hash([__name__]),
         )
     )
     computed: dict[str, object] = {}

@@ -101,7 +101,7 @@ def pretrain(
             train.content_hash,
             wanted.model_dump_json(),
             str(settings.seed),
-            code_hash("data", "models", "training"),
+            code_hash([__name__]),
         )
     )
     fit(

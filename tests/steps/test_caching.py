@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from steps.caching import code_hash, library_cache
+from roadwork.fingerprint import code_hash
+from steps.caching import library_cache
 
 FAR = '''"""Far."""
 
