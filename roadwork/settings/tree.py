@@ -20,6 +20,7 @@ __all__ = [
     "EvaluateSettings",
     "ExportSettings",
     "FinetuneSettings",
+    "OptimizerSettings",
     "PretrainSettings",
     "PromoteSettings",
     "RegisterSettings",
@@ -75,6 +76,17 @@ class DomainSettings(Strict):
     )
 
 
+class OptimizerSettings(Strict):
+    """What turns gradients into steps."""
+
+    name: Literal["adamw", "schedule_free", "sam", "ademamix", "sophia"] = "adamw"
+    rho: float = Field(
+        default=0.05, gt=0, description="Length of the excursion to the worst neighbour (sam)."
+    )
+    alpha: float = Field(default=5.0, gt=0, description="Weight of the old gradients (ademamix).")
+    gamma: float = Field(default=0.05, gt=0, description="Scale of the curvature (sophia).")
+
+
 class FinetuneSettings(Strict):
     """Supervised training: a probe on frozen features first, then adapters from there."""
 
@@ -95,6 +107,7 @@ class FinetuneSettings(Strict):
         default="none",
         description="source: training subtracts each source's own label prior from its logits.",
     )
+    optimizer: OptimizerSettings = OptimizerSettings()
     sampling: SamplingSettings = SamplingSettings()
     domain: DomainSettings = DomainSettings()
     precision: Literal["auto", "32", "bf16"] = "auto"

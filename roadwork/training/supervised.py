@@ -19,9 +19,11 @@ from roadwork.evaluation.scored import ScoredSet
 from roadwork.models.adapters import freeze_batch_statistics, trainable_state
 from roadwork.models.classifier import RoadworkNetwork
 from roadwork.settings import FinetuneSettings
-from roadwork.training.fit import adamw, require_finite
+from roadwork.training.fit import cosine, require_finite, weight_groups
 from roadwork.training.mining import HardNegatives
 from roadwork.training.objectives import LABEL_LOSSES, Objective, Step
+from roadwork.training.optimizers import OPTIMIZERS, set_mode
+from roadwork.training.optimizers.sophia import sampled_labels
 
 __all__ = ["SelectBatches", "Supervised"]
 
@@ -109,6 +111,8 @@ class Supervised(LightningModule):
             str(source): [] for source in np.unique(held_out.sources)
         }
         self._logits: list[Tensor] = []
+        self._batch: dict[str, Tensor] = {}
+        self._passes = 0
 
     # Not inference_mode: weights that are moved to a device within it can never be trained.
     @torch.no_grad()
@@ -126,17 +130,23 @@ class Supervised(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Lightning has put every module into training mode."""
         freeze_batch_statistics(self.network)
+        self._batch, self._passes = batch, 0
+        self._set_mode(training=True)
+
+    def _set_mode(self, *, training: bool) -> None:
+        # Before the first batch after a selection pass, and not at its end: what is saved in
+        # between must be what was judged.
+        for optimizer in self.trainer.optimizers:
+            set_mode(optimizer, training=training)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch of ``augmented_batch``, with ``rows`` and ``domains`` (B,)."""
-        count = batch["views"].shape[1]
-        pixels = self.network.pixels(batch["views"])
-        gain = batch["gain"].repeat_interleave(count, 0)[:, :, None, None]
-        offset = batch["offset"].repeat_interleave(count, 0)[:, None, None, None]
-        pixels = (pixels * gain + offset).clamp(0, 1)
-        features = self.network.features_of(pixels, count)
+        self._passes += 1
+        features = self._features(batch)
         logits = self.network.head(features)
-        if self.miner is not None:
+        # Some optimizers compute a batch twice: only the first time are these its own losses.
+        self.objective.train(self._passes == 1)
+        if self.miner is not None and self._passes == 1:
             self._tell(self.miner, batch, logits.detach().float())
         shifted = logits if self.offsets is None else logits + self.offsets[batch["domains"]]
         step = Step(
@@ -150,6 +160,19 @@ class Supervised(LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(logits))
         return loss
 
+    def _features(self, batch: dict[str, Tensor]) -> Tensor:
+        """Aggregated features (B, W) of a batch with its augmentation."""
+        count = batch["views"].shape[1]
+        pixels = self.network.pixels(batch["views"])
+        gain = batch["gain"].repeat_interleave(count, 0)[:, :, None, None]
+        offset = batch["offset"].repeat_interleave(count, 0)[:, None, None, None]
+        return self.network.features_of((pixels * gain + offset).clamp(0, 1), count)
+
+    def curvature_loss(self) -> tuple[Tensor, int]:
+        """Cross-entropy of the current batch against labels drawn from the model; and its rows."""
+        logits = self.network.head(self._features(self._batch))
+        return nn.functional.cross_entropy(logits, sampled_labels(logits)), len(logits)
+
     @staticmethod
     def _tell(miner: HardNegatives, batch: dict[str, Tensor], logits: Tensor) -> None:
         # The network's own answer, whatever the loss adds to it: hard is what it would get wrong.
@@ -159,6 +182,7 @@ class Supervised(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin to collect logits."""
         self._logits = []
+        self._set_mode(training=False)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Collect the logits of one batch."""
@@ -198,12 +222,28 @@ class Supervised(LightningModule):
         return total / start
 
     def configure_optimizers(self) -> Any:
-        """AdamW over network and objective, with the schedule of all steps."""
-        assert isinstance(self.wanted.learning_rate, float)
-        optimizer, schedule = adamw(
-            self, self.wanted.learning_rate, self.wanted.weight_decay, self.steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        """The chosen optimizer over network and objective, with the schedule of all steps."""
+        wanted = self.wanted
+        assert isinstance(wanted.learning_rate, float)
+        info = OPTIMIZERS[wanted.optimizer.name]
+        groups = weight_groups(self, wanted.weight_decay)
+        optimizer = info.build(groups, wanted.learning_rate, self.steps, wanted.optimizer)
+        if not info.scheduled:
+            return optimizer
+        schedule = cosine(optimizer, self.steps, warmup=max(1, self.steps // 20))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """One step, in the way of the chosen optimizer."""
+
+        def step(closure: Any) -> None:
+            super(Supervised, self).optimizer_step(epoch, batch_idx, optimizer, closure)
+
+        inner = getattr(optimizer, "optimizer", optimizer)
+        wanted = self.wanted.optimizer
+        OPTIMIZERS[wanted.name].step(self, inner, wanted, optimizer_closure, step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of."""

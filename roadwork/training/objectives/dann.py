@@ -57,7 +57,8 @@ class DomainAdversarial(Objective):
         scores = self.heads(reverse_gradient(step.features.float(), weight), step.labels)
         losses = functional.cross_entropy(scores, step.domains, reduction="none")
         weights = self.weights[step.domains, step.labels]
-        self._count(scores.detach(), step, weights > 0)
+        if self.training:
+            self._count(scores.detach(), step, weights > 0)
         return step.losses.mean() + (weights * losses).mean()
 
     @torch.no_grad()
