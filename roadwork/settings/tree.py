@@ -20,6 +20,7 @@ __all__ = [
     "EvaluateSettings",
     "ExportSettings",
     "FinetuneSettings",
+    "LossSettings",
     "OptimizerSettings",
     "PretrainSettings",
     "PromoteSettings",
@@ -76,6 +77,17 @@ class DomainSettings(Strict):
     )
 
 
+class LossSettings(Strict):
+    """What a wrong answer for one image costs in training."""
+
+    name: Literal["cross_entropy", "focal", "gatekeeper"] = "cross_entropy"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="Of cross_entropy.")
+    gamma: float = Field(default=2.0, ge=0, description="How little easy images count (focal).")
+    alpha: float = Field(
+        default=0.5, gt=0, lt=1, description="Accuracy against willingness to defer (gatekeeper)."
+    )
+
+
 class OptimizerSettings(Strict):
     """What turns gradients into steps."""
 
@@ -102,7 +114,7 @@ class FinetuneSettings(Strict):
     patience: Count = Field(
         default=3, description="Epochs without a better selection loss before a stop."
     )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    loss: LossSettings = LossSettings()
     prior_correction: Literal["none", "source"] = Field(
         default="none",
         description="source: training subtracts each source's own label prior from its logits.",

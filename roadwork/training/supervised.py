@@ -100,7 +100,7 @@ class Supervised(LightningModule):
         self.held_out = held_out
         self.steps = steps
         self.miner = miner
-        self.loss = LABEL_LOSSES["cross_entropy"].build(wanted)
+        self.loss = LABEL_LOSSES[wanted.loss.name].build(wanted.loss)
         table = None if offsets is None else torch.from_numpy(offsets).float()
         self.register_buffer("offsets", table, persistent=False)
         self.history: list[float] = []

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from roadwork.errors import ConfigError
 from roadwork.models.domain import adversary_schedule
-from roadwork.settings import FinetuneSettings
+from roadwork.settings import FinetuneSettings, LossSettings
 from roadwork.training.objectives import (
     LABEL_LOSSES,
     OBJECTIVES,
@@ -57,7 +57,7 @@ def test_plain_training_is_the_mean() -> None:
 
 
 def test_label_losses_are_one_for_each_row() -> None:
-    wanted = FinetuneSettings(label_smoothing=0.1)
+    wanted = LossSettings(label_smoothing=0.1)
     logits, labels = torch.tensor([[0.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1])
     losses = LABEL_LOSSES["cross_entropy"].build(wanted)(logits, labels)
     log = math.log(1 + math.exp(-2.0))

@@ -15,6 +15,7 @@ from roadwork.data.splits import Splits
 from roadwork.settings import OptimizerSettings
 from roadwork.training import supervised as module
 from roadwork.training.finetune import Finetuned, finetune
+from roadwork.training.objectives import LABEL_LOSSES
 from roadwork.training.optimizers import OPTIMIZERS
 from tests.training.made_photos import small_backbone, small_settings
 
@@ -145,6 +146,14 @@ def test_what_schedule_free_saves_is_what_was_judged(sets: Splits, tmp_path: Pat
     labels = torch.from_numpy(sets.select.labels)
     loss = float(nn.functional.cross_entropy(logits, labels))
     assert loss == pytest.approx(done.history["select_nll"][best], abs=1e-5)
+
+
+def test_every_loss_goes_another_way(sets: Splits, tmp_path: Path) -> None:
+    losses = {
+        name: run(sets, tmp_path, "adamw", epochs=1, loss={"name": name}).history["select_nll"][1]
+        for name in LABEL_LOSSES
+    }
+    assert len(set(losses.values())) == len(LABEL_LOSSES) == 3, losses
 
 
 def test_ademamix_by_hand() -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from torch import nn
 
 from roadwork.errors import ConfigError
-from roadwork.settings import FinetuneSettings
+from roadwork.settings import LossSettings
 from roadwork.training.objectives.base import (
     LabelLossInfo,
     Objective,
@@ -22,6 +22,8 @@ from roadwork.training.objectives.base import (
 )
 from roadwork.training.objectives.dann import conditional_dann, dann
 from roadwork.training.objectives.empirical import EmpiricalRisk
+from roadwork.training.objectives.focal import FocalLoss
+from roadwork.training.objectives.gatekeeper import GatekeeperLoss
 from roadwork.training.objectives.group_dro import GroupDro
 from roadwork.training.strata import Strata
 
@@ -37,14 +39,26 @@ __all__ = [
 ]
 
 
-def _cross_entropy(settings: FinetuneSettings) -> nn.Module:
+def _cross_entropy(settings: LossSettings) -> nn.Module:
     return nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing, reduction="none")
+
+
+def _focal(settings: LossSettings) -> nn.Module:
+    return FocalLoss(settings.gamma)
+
+
+def _gatekeeper(settings: LossSettings) -> nn.Module:
+    return GatekeeperLoss(settings.alpha)
 
 
 LABEL_LOSSES: Mapping[str, LabelLossInfo] = MappingProxyType(
     {
         "cross_entropy": LabelLossInfo(
             "cross-entropy", _cross_entropy, "label smoothing: Szegedy et al., arXiv 1512.00567"
+        ),
+        "focal": LabelLossInfo("focal loss", _focal, "Lin et al., ICCV 2017, arXiv 1708.02002"),
+        "gatekeeper": LabelLossInfo(
+            "Gatekeeper", _gatekeeper, "Rabanser et al., NeurIPS 2025, arXiv 2502.19335"
         ),
     }
 )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from roadwork.settings import FinetuneSettings
+from roadwork.settings import FinetuneSettings, LossSettings
 from roadwork.training.strata import Strata
 
 __all__ = ["LabelLossInfo", "Objective", "ObjectiveContext", "ObjectiveInfo", "Step"]
@@ -92,5 +92,5 @@ class LabelLossInfo:
     """One loss of labels: ``build(settings)`` takes logits (B, K) and labels (B,), gives (B,)."""
 
     title: str
-    build: Callable[[FinetuneSettings], nn.Module]
+    build: Callable[[LossSettings], nn.Module]
     reference: str
