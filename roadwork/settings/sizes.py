@@ -29,7 +29,7 @@ class SizeInfo:
 
 
 SIZES: Mapping[str, SizeInfo] = {
-    "tiny": SizeInfo("tf_efficientnet_lite0", 96, 2, 64, 2, 8, 2e-3),
+    "tiny": SizeInfo("tf_efficientnet_lite0", 96, 2, 64, 3, 8, 2e-3),
     "small": SizeInfo("vit_small_patch16_dinov3", 224, 10, 64, 10, 16, 5e-4),
     "base": SizeInfo("vit_base_patch16_dinov3", 224, 20, 128, 10, 32, 3e-4),
     "large": SizeInfo("vit_large_patch16_dinov3", 224, 20, 128, 10, 32, 2e-4),

@@ -50,7 +50,8 @@ class Finetuned:
     Attributes:
         classifier: the model with the lowest selection loss; pass 0 is the probe itself.
         baseline: the probe.
-        history: selection loss by pass, and which pass was chosen. With a domain method also
+        history: selection loss by pass (:mod:`roadwork.training.refinement`), and which pass was
+            chosen. With a domain method also
             ``domain``: its figures by pass, and the selection AUROC of every source by pass,
             which must not fall while the domains are aligned. With mining also ``mining``: how
             many training rows were learned from and drawn as hard negatives.

@@ -24,6 +24,7 @@ from roadwork.training.mining import HardNegatives
 from roadwork.training.objectives import LABEL_LOSSES, Objective, Step
 from roadwork.training.optimizers import OPTIMIZERS, set_mode
 from roadwork.training.optimizers.sophia import sampled_labels
+from roadwork.training.refinement import refinement_loss
 
 __all__ = ["SelectBatches", "Supervised"]
 
@@ -63,7 +64,7 @@ class Supervised(LightningModule):
     """The objective on augmented views; remembers the weights with the lowest selection loss.
 
     Attributes:
-        history: selection loss of every pass; pass 0 is the start.
+        history: selection loss of every pass, after the best temperature; pass 0 is the start.
         best_epoch: the pass with the lowest.
         best_state: what training changes, as it was then.
         reports: figures of the objective, one mapping for each pass of training.
@@ -214,12 +215,7 @@ class Supervised(LightningModule):
         return loss
 
     def _selection_loss(self) -> float:
-        total, start = 0.0, 0
-        for logits in self._logits:
-            labels = torch.from_numpy(self.held_out.labels[start : start + len(logits)])
-            total += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
-            start += len(logits)
-        return total / start
+        return refinement_loss(torch.cat(self._logits).numpy(), self.held_out.labels)
 
     def configure_optimizers(self) -> Any:
         """The chosen optimizer over network and objective, with the schedule of all steps."""
