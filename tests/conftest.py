@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +13,9 @@ from typing import Any
 import pytest
 
 from roadwork.environment import TELEMETRY_OFF
+
+# ZenML's log handler starts a thread when logging shuts down, which Python 3.12 refuses.
+atexit.register(setattr, logging, "raiseExceptions", False)
 
 _STATE = Path(tempfile.mkdtemp(prefix="roadwork-tests-"))
 
