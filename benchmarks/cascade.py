@@ -213,9 +213,9 @@ class Heads:
 def run_seed(data: Data, plan: Plan, seed: int) -> list[Cell]:
     """All methods over all folds."""
     from roadwork.calibration import CALIBRATORS
-    from roadwork.cascade.losses import CascadeSettings
     from roadwork.cascade.simulate import CascadeScores, fewest_views
     from roadwork.evaluation.scored import ScoredSet
+    from roadwork.settings import CascadeSettings
 
     n = len(data.labels)
     kept = {

@@ -79,7 +79,7 @@ def settings_of(plan: Plan, seed: int, changes: Mapping[str, Any], runs: Path) -
     """Resolved settings of one run."""
     from roadwork.settings import parse_settings, resolve
 
-    finetune = {"epochs": plan.epochs, "batch_size": plan.batch, "checkpoint_every": 10**6}
+    finetune = {"epochs": plan.epochs, "batch_size": plan.batch}
     return resolve(
         parse_settings(
             {
@@ -101,6 +101,7 @@ def settings_of(plan: Plan, seed: int, changes: Mapping[str, Any], runs: Path) -
                 },
                 "pretrain": {"enabled": False},
                 "finetune": {**finetune, **changes},
+                "compute": {"checkpoint_every": 10**6},
             }
         )
     )

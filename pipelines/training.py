@@ -77,9 +77,9 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
     )
     if run.data.shards.to is not None:
         train = shard(train, run.only("data"))
-    backbone = pretrain(train, run.only("data", "backbone", "pretrain", "finetune"))
+    backbone = pretrain(train, run.only("data", "backbone", "pretrain", "compute"))
     classifier, baseline, history = finetune(
-        backbone, train, select, run.only("data", "backbone", "finetune")
+        backbone, train, select, run.only("data", "backbone", "finetune", "compute")
     )
     calibrator = calibrate(classifier, calibration, run.only("data", "calibrate"))
     predictor = conformal(classifier, calibrator, conformal_set, run.only("data", "conformal"))

@@ -10,41 +10,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, Self
 
-from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from roadwork.settings.strict import Share, Strict
+from roadwork.settings import CascadeSettings
 from roadwork.training.objectives.gatekeeper import GatekeeperLoss
 from roadwork.training.objectives.lcron import lcron_funnel_loss, two_sided_cascade_loss
 
-__all__ = ["CASCADE_OBJECTIVES", "CascadeObjectiveInfo", "CascadeSettings", "cascade_losses"]
-
-
-class CascadeSettings(Strict):
-    """How the two stages are trained together."""
-
-    objective: Literal["ce", "gatekeeper", "lcron", "two_sided"] = "ce"
-    alpha: Share = Field(
-        default=0.5, description="gatekeeper: weight of the rows that stage 1 gets right."
-    )
-    keep: Share = Field(default=0.5, description="lcron: share of a batch that stage 1 passes on.")
-    low: Share = Field(default=0.1, description="two_sided: exit of the answer none.")
-    high: Share = Field(default=0.9, description="two_sided: exit of the answer roadwork.")
-    anchor: float = Field(
-        default=0.1,
-        ge=0,
-        description="lcron, two_sided: weight of the plain cross-entropy of both stages, which "
-        "keeps their scores probabilities.",
-    )
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"the exits low {self.low} and high {self.high} are not in order")
-        return self
+__all__ = ["CASCADE_OBJECTIVES", "CascadeObjectiveInfo", "cascade_losses"]
 
 
 Loss = Callable[[Tensor, Tensor, Tensor, CascadeSettings, Tensor], Tensor]

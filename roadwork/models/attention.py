@@ -117,12 +117,12 @@ def choose_attention(
     machine = machine or Machine.here(precision)
     if wanted not in ("auto", *ATTENTION):
         raise ConfigError(
-            f"backbone.attention: there is no {wanted!r}; known: auto, {', '.join(ATTENTION)}"
+            f"compute.attention: there is no {wanted!r}; known: auto, {', '.join(ATTENTION)}"
         )
     if not _attention_layers(network):
         if wanted not in ("auto", "sdpa"):
             raise ConfigError(
-                f"backbone.attention: {wanted} was asked for, but this backbone has no attention: "
+                f"compute.attention: {wanted} was asked for, but this backbone has no attention: "
                 "leave it out"
             )
         choice = AttentionChoice(wanted, "sdpa", "the backbone has no attention")
@@ -132,7 +132,7 @@ def choose_attention(
         obstacle = ATTENTION[wanted].obstacle(machine)
         if obstacle is not None:
             raise ConfigError(
-                f"backbone.attention: {wanted} cannot be used: {obstacle}. sdpa works everywhere, "
+                f"compute.attention: {wanted} cannot be used: {obstacle}. sdpa works everywhere, "
                 "auto takes the newest that does"
             )
         choice = AttentionChoice(wanted, wanted, "asked for")
@@ -198,7 +198,7 @@ def _flash_obstacle(machine: Machine, capabilities: Callable[[tuple[int, int]], 
     if refused is not None:
         return f"{refused}, and this device has {machine.capability[0]}.{machine.capability[1]}"
     if not machine.bf16:
-        return "it computes in 16 bits, and training in 32: set finetune.precision: bf16"
+        return "it computes in 16 bits, and training in 32: set compute.precision: bf16"
     return None
 
 
@@ -250,7 +250,7 @@ def _registered(name: str) -> Iterator[None]:
         torch_attention.activate_flash_attention_impl(name)
     except Exception as error:  # whatever the import of a foreign kernel package may raise
         raise ConfigError(
-            f"backbone.attention: {name.lower()} cannot be loaded ({error}): install its package "
+            f"compute.attention: {name.lower()} cannot be loaded ({error}): install its package "
             "for this PyTorch, or use sdpa"
         ) from error
     try:

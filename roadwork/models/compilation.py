@@ -71,14 +71,14 @@ def _require_compiler(mode: str) -> None:
 
         if not has_triton():
             raise ConfigError(
-                f"backbone.compile: {mode} needs triton for this CUDA device: install it, or set "
-                "backbone.compile: off"
+                f"compute.compile: {mode} needs triton for this CUDA device: install it, or set "
+                "compute.compile: off"
             )
     # Of a CUDA build too: triton compiles the launchers of its kernels.
     command = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(shlex.split(command)[0]) is None:
         raise ConfigError(
-            f"backbone.compile: {mode} needs a C++ compiler, and there is no {command} on the "
+            f"compute.compile: {mode} needs a C++ compiler, and there is no {command} on the "
             "path: install one, name it in the environment variable CXX, or set "
-            "backbone.compile: off"
+            "compute.compile: off"
         )

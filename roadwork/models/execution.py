@@ -9,23 +9,20 @@ from torch import nn
 
 from roadwork.models.attention import attention_backend, choose_attention
 from roadwork.models.compilation import compiled
-from roadwork.settings import BackboneSettings
+from roadwork.settings import ComputeSettings
 
 __all__ = ["execution"]
 
 
 @contextlib.contextmanager
-def execution(
-    network: nn.Module, settings: BackboneSettings, precision: str
-) -> Iterator[dict[str, object]]:
+def execution(network: nn.Module, settings: ComputeSettings) -> Iterator[dict[str, object]]:
     """Train a backbone as the settings say; afterwards it is plain again, with its new weights.
 
     Enter it when the adapters are on, and leave it before they are merged.
 
     Args:
         network: the backbone's module.
-        settings: attention and compilation.
-        precision: ``32`` or ``bf16``.
+        settings: attention, compilation and precision.
 
     Yields:
         What was chosen, for the run's record.
@@ -33,10 +30,10 @@ def execution(
     Raises:
         ConfigError: this machine or this network cannot compute so.
     """
-    choice = choose_attention(settings.attention, network, precision)
+    choice = choose_attention(settings.attention, network, settings.precision)
     with attention_backend(choice, network), compiled(network, settings.compile):
         yield {
             "attention": choice.record(),
             "compile": settings.compile,
-            "precision": precision,
+            "precision": settings.precision,
         }

@@ -7,6 +7,8 @@ and saved with the run. An unknown key, a wrong type or an impossible combinatio
 
 from __future__ import annotations
 
+from roadwork.settings.cascade import CascadeSettings
+from roadwork.settings.compute import ComputeSettings
 from roadwork.settings.data import (
     CmuRoadworkSource,
     DataSettings,
@@ -20,23 +22,26 @@ from roadwork.settings.data import (
     SplitSettings,
     SyntheticSource,
 )
+from roadwork.settings.finetune import (
+    DomainSettings,
+    FinetuneSettings,
+    LossSettings,
+    OptimizerSettings,
+    SamplingSettings,
+)
 from roadwork.settings.models import BackboneSettings, ViewSettings
+from roadwork.settings.pretrain import PretrainSettings
 from roadwork.settings.reading import json_schema, load_settings, parse_settings
 from roadwork.settings.sizes import SIZES, resolve
+from roadwork.settings.track import TrackSettings
 from roadwork.settings.tree import (
     CalibrateSettings,
     ConformalSettings,
     DeploySettings,
-    DomainSettings,
     EvaluateSettings,
     ExportSettings,
-    FinetuneSettings,
-    LossSettings,
-    OptimizerSettings,
-    PretrainSettings,
     PromoteSettings,
     RegisterSettings,
-    SamplingSettings,
     Settings,
 )
 
@@ -44,7 +49,9 @@ __all__ = [
     "SIZES",
     "BackboneSettings",
     "CalibrateSettings",
+    "CascadeSettings",
     "CmuRoadworkSource",
+    "ComputeSettings",
     "ConformalSettings",
     "DataSettings",
     "DeploySettings",
@@ -68,6 +75,7 @@ __all__ = [
     "SourceExpectation",
     "SplitSettings",
     "SyntheticSource",
+    "TrackSettings",
     "ViewSettings",
     "json_schema",
     "load_settings",

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from roadwork.settings.strict import Strict
 
-__all__ = ["BackboneSettings", "CompileMode", "Head", "ViewSettings"]
+__all__ = ["BackboneSettings", "Head", "ViewSettings"]
 
 Head = Literal["cls", "mean", "cls_mean"]
-CompileMode = Literal[
-    "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
-]
 
 
 class ViewSettings(Strict):
@@ -52,21 +49,7 @@ class BackboneSettings(Strict):
         description="What of a vision transformer's tokens describes a view: the class token, the "
         "mean of the patches, or both. Convolutional networks have pooled features: cls alone.",
     )
-    attention: Literal["auto", "math", "sdpa", "fa2", "fa3", "fa4"] = Field(
-        default="sdpa",
-        description="What computes attention in training. sdpa: PyTorch's choice among its own; "
-        "auto: the newest flash attention that the training machine has, else sdpa.",
-    )
-    compile: CompileMode = Field(
-        default="off", description="Mode of torch.compile on the backbone in training."
-    )
     views: ViewSettings = ViewSettings()
-
-    @field_validator("compile", mode="before")
-    @classmethod
-    def _off_is_a_word(cls, value: object) -> object:
-        """YAML 1.1 reads a bare ``off`` as false."""
-        return "off" if value is False else value
 
     @model_validator(mode="after")
     def _weights_are_found(self) -> BackboneSettings:

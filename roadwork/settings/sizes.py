@@ -77,7 +77,8 @@ def resolve(settings: Settings, environment: Environment | None = None) -> Setti
     _fill(finetune, "epochs", size.finetune_epochs)
     _fill(finetune, "batch_size", size.finetune_batch)
     _fill(finetune, "learning_rate", size.learning_rate)
-    _fill(finetune, "precision", "32")
+    _fill(tree["compute"], "precision", "32")
+    _fill(tree["track"], "wandb", "off")
     return parse_settings(tree)
 
 

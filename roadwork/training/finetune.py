@@ -147,9 +147,9 @@ def finetune(
             backbone.content_hash,
             train.content_hash,
             select.content_hash,
-            settings.finetune.model_dump_json(),
             # How it is computed is no matter: compiled and plain runs share their checkpoints.
-            settings.backbone.model_dump_json(exclude={"attention", "compile"}),
+            settings.finetune.model_dump_json(),
+            settings.backbone.model_dump_json(),
             str(settings.seed),
             code_hash([__name__]),
         )
@@ -157,15 +157,15 @@ def finetune(
     computed: dict[str, object] = {}
     if wanted.epochs > 0:
         module.score_start()
-        with execution(network.backbone, settings.backbone, wanted.precision) as computed:
+        with execution(network.backbone, settings.compute) as computed:
             fit(
                 module,
                 stream,
                 module.held_out,
                 epochs=wanted.epochs,
                 folder=folder,
-                checkpoint_every=wanted.checkpoint_every,
-                precision=wanted.precision,
+                checkpoint_every=settings.compute.checkpoint_every,
+                precision=settings.compute.precision,
                 monitor="select/nll",
                 patience=wanted.patience,
             )

@@ -110,8 +110,8 @@ def pretrain(
         None,
         epochs=wanted.epochs,
         folder=folder,
-        checkpoint_every=settings.finetune.checkpoint_every,
-        precision=settings.finetune.precision,
+        checkpoint_every=settings.compute.checkpoint_every,
+        precision=settings.compute.precision,
     )
     merge_lora(network)
     shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional
 
-from roadwork.cascade.losses import CASCADE_OBJECTIVES, CascadeSettings, cascade_losses
+from roadwork.cascade.losses import CASCADE_OBJECTIVES, cascade_losses
+from roadwork.settings import CascadeSettings
 from roadwork.training.objectives.lcron import lcron_funnel_loss, two_sided_cascade_loss
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from roadwork.cascade.losses import CascadeSettings, cascade_losses
+from roadwork.cascade.losses import cascade_losses
 from roadwork.cascade.stages import Cascade, CascadeNetwork, CascadeSpec
 from roadwork.data.exposure import Exposure, Use
 from roadwork.data.manifest import TrainSet
 from roadwork.errors import ConfigError
 from roadwork.models.classifier import ClassifierSpec, attach_head
-from roadwork.settings import ViewSettings
+from roadwork.settings import CascadeSettings, ViewSettings
 from tests.data import made
 from tests.training.made_photos import NAME, SIZE, small_backbone
 

@@ -21,7 +21,7 @@ from roadwork.models.attention import (
 )
 from roadwork.models.backbone import build_network
 from roadwork.models.execution import execution
-from roadwork.settings import BackboneSettings
+from roadwork.settings import ComputeSettings
 from tests.training.made_photos import NAME, SIZE
 
 CPU = Machine(None, bf16=True, registry=("FA3", "FA4"), packages=("FA3", "FA4"))
@@ -123,9 +123,11 @@ def test_a_compiled_graph_of_another_kernel_is_not_taken_from_the_cache() -> Non
 
     network, given = network_of().cuda(), pictures("cuda")
     for backend in ("sdpa", "fa2"):
-        settings = BackboneSettings.model_validate({"attention": backend, "compile": "default"})
+        settings = ComputeSettings.model_validate(
+            {"attention": backend, "compile": "default", "precision": "bf16"}
+        )
         with (
-            execution(network, settings, "bf16"),
+            execution(network, settings),
             torch.no_grad(),
             torch.autocast("cuda", torch.bfloat16),
         ):
@@ -159,7 +161,7 @@ def test_everything_is_as_before_even_after_an_error() -> None:
         ("fa3", CPU, "needs a CUDA device"),
         ("fa4", CPU, "needs a CUDA device"),
         ("fa2", Machine((7, 5), True, (), ()), r"8\.0 or more, and this device has 7\.5"),
-        ("fa2", Machine((9, 0), False, (), ()), r"finetune\.precision: bf16"),
+        ("fa2", Machine((9, 0), False, (), ()), r"compute\.precision: bf16"),
         ("fa3", BLACKWELL, r"capability 9\.0, and this device has 10\.0"),
         ("fa3", Machine((9, 0), True, None, ("FA3",)), "no registry"),
         ("fa3", Machine((9, 0), True, ("FA4",), ("FA3",)), "does not know FA3"),
@@ -171,7 +173,7 @@ def test_everything_is_as_before_even_after_an_error() -> None:
 def test_what_cannot_be_is_refused_with_the_reason(
     wanted: str, machine: Machine, reason: str
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"backbone\.attention: {wanted} cannot .*{reason}"):
+    with pytest.raises(ConfigError, match=rf"compute\.attention: {wanted} cannot .*{reason}"):
         choose_attention(wanted, network_of(), "bf16", machine)
 
 

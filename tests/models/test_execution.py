@@ -15,7 +15,7 @@ from roadwork.models.backbone import build_network, load_backbone
 from roadwork.models.classifier import attach_head
 from roadwork.models.compilation import compile_backbone, compiled
 from roadwork.models.execution import execution
-from roadwork.settings import BackboneSettings, ViewSettings
+from roadwork.settings import BackboneSettings, ComputeSettings, ViewSettings
 from tests.training.made_photos import NAME
 
 PICO, LITE0 = "vit_pico_patch16_dinov3", "tf_efficientnet_lite0"
@@ -124,7 +124,7 @@ def test_compiled_training_is_eager_training(caplog: pytest.LogCaptureFixture) -
     saved_optimizer = copy.deepcopy(other_optimizer.state_dict())
     other, other_head, other_optimizer = parts(NAME)
     counters.clear()
-    with execution(other, BackboneSettings(compile="default"), "32") as record:
+    with execution(other, ComputeSettings(compile="default", precision="32")) as record:
         other.load_state_dict(saved[0], strict=True)
         other_head.load_state_dict(saved[1], strict=True)
         other_optimizer.load_state_dict(saved_optimizer)
@@ -150,7 +150,7 @@ def test_compiled_training_is_eager_training(caplog: pytest.LogCaptureFixture) -
 
 def test_the_record_names_what_was_chosen() -> None:
     network = network_of(LITE0)
-    with execution(network, BackboneSettings(), "bf16") as record:
+    with execution(network, ComputeSettings(precision="bf16")) as record:
         assert record == {
             "attention": {
                 "wanted": "sdpa",

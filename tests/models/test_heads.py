@@ -80,7 +80,7 @@ def test_a_convolutional_network_has_no_tokens() -> None:
 
 @pytest.mark.parametrize("written", ["off", False])
 def test_off_is_a_word_even_in_yaml(written: object) -> None:
-    settings = parse_settings({"backbone": {"compile": written}})
-    assert settings.backbone.compile == "off"
+    settings = parse_settings({"compute": {"compile": written}})
+    assert settings.compute.compile == "off"
     with pytest.raises(ConfigError, match="compile"):
-        parse_settings({"backbone": {"compile": True}})
+        parse_settings({"compute": {"compile": True}})

@@ -66,8 +66,8 @@ def small_settings(**changes: Any) -> Settings:
             "alpha": 4,
             "adapter": "lora",
             "learning_rate": 0.01,
-            "checkpoint_every": 2,
         },
+        "compute": {"checkpoint_every": 2},
         "evaluate": {"bootstrap": 100, "slices": ["source"], "worst": 2},
     }
     tree: dict[str, Any] = {"name": "small", "seed": 1, "runs": "runs"}
