@@ -6,8 +6,9 @@ of generated scenes, or of your photographs where ``ROADWORK_DATA`` names their 
 global view beside the maximum over nine tiles. Folds are cut by drive: three fifths train, one
 calibrates both stages' temperatures and chooses the exit, one is judged; every image is judged once
 a seed. Of the training drives a third is kept from the first phase (cross-entropy), so that the
-second phase, which differs by method, sees errors. It prints a table, and writes ``cascade.json``
-and ``cascade.md``. ``--quick`` is a smoke run and says nothing.
+second phase, which differs by method, sees errors. It prints tables, with points of the
+accuracy-compute curve among them, and writes ``cascade.json`` and ``cascade.md``. ``--quick`` is a
+smoke run and says nothing.
 
 Intervals are percentiles of a bootstrap over drives of the judged answers, with the trained heads
 fixed; figures are means over seeds. On generated scenes they compare methods on the generator, and
@@ -49,6 +50,8 @@ FIGURES: Mapping[str, str] = {
     "recall": "recall at 90 % precision at that cut",
     "s_d": "s_d",
 }
+CURVE: Mapping[str, float] = {f"share_{share}": share / 100 for share in (25, 50, 75)}
+"""Points of the accuracy-compute curve: share of the images that stage 1 answers."""
 MAX_LOSS = 0.005
 STAGE_VIEWS = (1, 10)
 FOLDS = 5
@@ -247,7 +250,12 @@ def run_seed(data: Data, plan: Plan, seed: int) -> list[Cell]:
 def figures(cell: Cell, data: Data, weights: Array) -> dict[str, Array]:
     """Every figure, (B,), for row weights (B, N)."""
     from roadwork.cascade.confidence import deferral_performance
-    from roadwork.cascade.simulate import CascadeScores, fewest_views, recall_at_precision
+    from roadwork.cascade.simulate import (
+        CascadeScores,
+        exit_table,
+        fewest_views,
+        recall_at_precision,
+    )
     from roadwork.evaluation.confusion import accuracy
     from roadwork.evaluation.scored import ScoredSet
 
@@ -256,7 +264,14 @@ def figures(cell: Cell, data: Data, weights: Array) -> dict[str, Array]:
     share = weights @ cell.at_once / weights.sum(axis=1)
     once, all_views = STAGE_VIEWS
     second = accuracy(pair.second, weights)
+    table = exit_table(pair, weights)
     return {
+        **{
+            name: np.array(
+                [np.interp(at, *row) for row in zip(table.share, table.accuracy, strict=True)]
+            )
+            for name, at in CURVE.items()
+        },
         "accuracy_1": accuracy(pair.first, weights),
         "accuracy_2": second,
         "views_hindsight": fewest_views(pair, weights, MAX_LOSS, STAGE_VIEWS)[0],
@@ -278,11 +293,11 @@ def summarise(cells: Sequence[Cell], data: Data, plan: Plan) -> list[dict[str, A
     found: dict[str, dict[str, Array]] = {}
     for method in METHODS:
         own = [figures(cell, data, weights) for cell in cells if cell.method == method]
-        found[method] = {key: np.mean([values[key] for values in own], axis=0) for key in FIGURES}
+        found[method] = {key: np.mean([values[key] for values in own], axis=0) for key in own[0]}
     rows = []
     for method, values in found.items():
         row: dict[str, Any] = {"method": method}
-        for key in FIGURES:
+        for key in values:
             row[key] = with_interval(values[key])
             row[f"{key}_difference"] = with_interval(values[key] - found[PLAIN][key])
         rows.append(row)
@@ -298,19 +313,28 @@ def with_interval(values: Array) -> tuple[float, float, float, int]:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Two tables: the figures, and the differences to cross-entropy."""
+    """The figures, their differences to cross-entropy, and points of the accuracy-compute curve."""
+    once, all_views = STAGE_VIEWS
+    points = {"accuracy_2": f"{all_views} views"}
+    for key, share in CURVE.items():
+        points[key] = f"{share * once + (1 - share) * all_views:g} views"
+    points["accuracy_1"] = "1 view"
     lines = []
-    for title, suffix, sign, shown in (
-        ("method", "", "", rows),
-        (f"difference to {PLAIN}", "_difference", "+", rows[1:]),
+    for title, suffix, sign, shown, columns in (
+        ("method", "", "", rows, FIGURES),
+        (f"difference to {PLAIN}", "_difference", "+", rows[1:], FIGURES),
+        ("accuracy at a mean of", "", "", rows, points),
+        (f"difference to {PLAIN}", "_difference", "+", rows[1:], points),
     ):
-        lines += ["", f"| {title} | " + " | ".join(FIGURES.values()) + " |"]
-        lines.append("|---|" + "---|" * len(FIGURES))
+        lines += ["", f"| {title} | " + " | ".join(columns.values()) + " |"]
+        lines.append("|---|" + "---|" * len(columns))
         for row in shown:
             parts = []
-            for key in FIGURES:
+            for key in columns:
                 mean, low, high, _ = row[key + suffix]
-                parts.append(f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]")
+                known = np.isfinite(mean)  # s_d asks that stage 2 be better than stage 1
+                figures = f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+                parts.append(figures if known else "undefined in a seed")
             lines.append(f"| {row['method']} | " + " | ".join(parts) + " |")
     return "\n".join(lines[1:])
 
@@ -322,13 +346,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(Plan.seeds))
     parser.add_argument("--drives", type=int, default=Plan.drives)
     parser.add_argument("--epochs", type=int, default=Plan.epochs)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--quick", action="store_true", help="one seed, few drives, few passes")
     wanted = parser.parse_args()
     plan = Plan(
         seeds=tuple(wanted.seeds),
         drives=wanted.drives,
         epochs=wanted.epochs,
-        threads=len(os.sched_getaffinity(0)),
+        threads=wanted.threads,
     )
     if wanted.quick:
         plan = replace(plan, seeds=(0,), drives=30, epochs=3, resamples=100)

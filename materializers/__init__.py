@@ -7,6 +7,6 @@ models).
 
 from __future__ import annotations
 
-from materializers import bundle, data, models, reports
+from materializers import ablation, bundle, cascade, data, models, reports
 
-__all__ = ["bundle", "data", "models", "reports"]
+__all__ = ["ablation", "bundle", "cascade", "data", "models", "reports"]

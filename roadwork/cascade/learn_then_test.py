@@ -13,6 +13,7 @@ befalls an image drawn from a drive that was drawn first, and not an image drawn
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,7 +23,13 @@ from numpy.typing import ArrayLike, NDArray
 from roadwork.calibration.base import FloatArray, IntArray
 from roadwork.errors import ConfigError, DataError
 
-__all__ = ["GroupVotes", "binomial_p_value", "fixed_sequence", "hoeffding_bentkus_p_value"]
+__all__ = [
+    "GroupVotes",
+    "binomial_p_value",
+    "fixed_sequence",
+    "hoeffding_bentkus_p_value",
+    "votes_needed",
+]
 
 # Sums of shares such as 1/3 come out a little beside whole numbers.
 _DIGITS = 9
@@ -81,6 +88,18 @@ def fixed_sequence(p_values: ArrayLike, delta: float) -> int:
         raise ConfigError(f"delta must lie strictly between 0 and 1, not {delta!r}.")
     kept = np.asarray(p_values, dtype=np.float64) > delta
     return int(np.argmax(kept)) if kept.any() else len(kept)
+
+
+def votes_needed(bound: float, delta: float) -> int:
+    """Fewest votes with which "the risk is above the bound" can be rejected: those without event.
+
+    Both tests then have the p-value ``(1 - bound)^n``.
+
+    Args:
+        bound: in (0, 1).
+        delta: in (0, 1).
+    """
+    return math.ceil(math.log(delta) / math.log1p(-bound) - 1e-9)
 
 
 @dataclass(frozen=True, eq=False)

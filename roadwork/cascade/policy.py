@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from roadwork.calibration.base import FloatArray, IntArray, check_labels, check_probabilities
 from roadwork.cascade.exit_paths import CONFIDENCE_LEVELS, EXIT_PATHS, PathName
-from roadwork.cascade.learn_then_test import GroupVotes, fixed_sequence
+from roadwork.cascade.learn_then_test import GroupVotes, fixed_sequence, votes_needed
 from roadwork.errors import ConfigError, DataError
 
 __all__ = ["Answers", "ExitPolicy", "ExitPromise"]
@@ -52,6 +52,15 @@ class ExitPromise(BaseModel):
     def delta_each(self) -> float:
         """Of the test of the exits, and of that of the defer rule: their sum is delta."""
         return self.delta if self.max_wrong is None else self.delta / 2
+
+    @property
+    def votes_needed(self) -> tuple[int, int]:
+        """Fewest groups, and groups that show roadwork, for any exit: if none does any harm."""
+        recall = self.max_recall_loss
+        return (
+            votes_needed(self.max_accuracy_loss, self.delta_each),
+            0 if recall is None else votes_needed(recall, self.delta_each),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +123,7 @@ class ExitPolicy(BaseModel):
 
         If no exits can be certified, mostly because groups are too few, the policy never exits.
         Even without any harm a bound b takes log(delta) / log(1 - b) groups: 460 for 0.005 at
-        delta 0.1.
+        delta 0.1 (:attr:`ExitPromise.votes_needed`).
 
         Args:
             first: (N, 2) calibrated probabilities of stage 1, of images that neither the network
@@ -207,7 +216,9 @@ class ExitPolicy(BaseModel):
     def guarantee(self) -> str:
         """What holds, for whom, and from how many groups."""
         asked, sure = self.promise, f"{100 * (1 - self.promise.delta):.6g} %"
-        source = f"{self.n} images in {self.votes} groups, of which {self.roadwork_votes} show it"
+        source = (
+            f"{self.n} images in {self.votes} groups, of which {self.roadwork_votes} show roadwork"
+        )
         recall = asked.max_recall_loss
         bounds = f"at most {100 * asked.max_accuracy_loss:.6g} % of the images of a new group"
         if recall is not None:
@@ -224,13 +235,22 @@ class ExitPolicy(BaseModel):
         if not self.feasible:
             return (
                 f"From {source} no exit could be certified at {sure} confidence that harms "
-                f"{bounds} on average: stage 2 answers every image.{deferring}"
+                f"{bounds} on average: stage 2 answers every image. {self._missing}{deferring}"
             )
         return (
             f"With {sure} confidence over the draw of {source}, the early exits make wrong what "
             f"stage 2 would have answered rightly on {bounds} on average over groups that are "
             f"exchangeable with these.{deferring}"
         )
+
+    @property
+    def _missing(self) -> str:
+        """Why nothing could be certified: too few groups, or harm at the safest exit."""
+        groups, showing = self.promise.votes_needed
+        if self.votes >= groups and self.roadwork_votes >= showing:
+            return "The groups would have sufficed; already the safest exits did too much harm."
+        also = f", {showing} of them with roadwork" if showing else ""
+        return f"Even if no exit did any harm, this promise would take {groups} groups{also}."
 
 
 def _answer_from(

@@ -8,10 +8,9 @@ that is passed on costs its tiles, not its global view again).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -22,15 +21,17 @@ from roadwork.data.exposure import Exposure
 from roadwork.data.views import view_count
 from roadwork.errors import ConfigError
 from roadwork.models.aggregators import aggregate
-from roadwork.models.backbone import contiguous, state_hash
+from roadwork.models.backbone import contiguous
 from roadwork.models.classifier import (
     Classifier,
     ClassifierSpec,
     RoadworkNetwork,
     build_classifier_network,
+    fitted_hash,
 )
+from roadwork.settings import ViewSettings
 
-__all__ = ["Cascade", "CascadeNetwork", "CascadeSpec", "Glance"]
+__all__ = ["Cascade", "CascadeNetwork", "CascadeSpec", "Glance", "require_tiles"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,19 @@ class Glance:
         return Glance(self.logits[rows], self.features[:, rows])
 
 
+def require_tiles(views: ViewSettings) -> None:
+    """Refuse a cascade whose stages would see the same.
+
+    Raises:
+        ConfigError: there are no tiles.
+    """
+    if views.tiles == 0:
+        raise ConfigError(
+            "backbone.views.tiles is 0: both stages of a cascade would see the global view alone. "
+            "Use tiles, or no cascade."
+        )
+
+
 class CascadeNetwork(nn.Module):
     """Both stages around one classifier network, whose backbone they share."""
 
@@ -60,11 +74,7 @@ class CascadeNetwork(nn.Module):
             ConfigError: the network has no tiles, so that both stages would see the same.
         """
         super().__init__()
-        if network.views.tiles == 0:
-            raise ConfigError(
-                "backbone.views.tiles is 0: both stages of a cascade would see the global view "
-                "alone. Use tiles, or no cascade."
-            )
+        require_tiles(network.views)
         self.network = network
         features = network.reads.width * int(network.backbone.num_features)  # pyright: ignore
         self.first_head = nn.Linear(features, network.head.out_features)
@@ -76,18 +86,33 @@ class CascadeNetwork(nn.Module):
 
         Every view passes the backbone once.
         """
+        first, second = self.inputs(views)
+        return self.first_head(first), self.network.head(second)
+
+    def inputs(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """What the two heads read, (N, D) and (N, W), for uint8 views (N, 1 + T, S, S, 3).
+
+        With ``views.flip`` the mean of both sides, which is that of the logits behind a linear
+        head.
+        """
         features = self._view_features(views)
-        return self._first(features[:, :, 0]), self._second(features)
+        return features[:, :, 0].mean(dim=0), self._pooled(features)
 
     def first(self, views: Tensor) -> Glance:
         """Stage 1 alone, for global views (N, 1, S, S, 3)."""
         features = self._view_features(views)[:, :, 0]
-        return Glance(self._first(features), features)
+        return Glance(self.first_head(features.mean(dim=0)), features)
 
     def second(self, glance: Glance, tiles: Tensor) -> Tensor:
         """Stage 2's logits (N, K) from a glance and the tiles (N, T, S, S, 3) of the same N."""
         looked = self._view_features(tiles)
-        return self._second(torch.cat([glance.features[:, :, None], looked], dim=2))
+        features = torch.cat([glance.features[:, :, None], looked], dim=2)
+        return self.network.head(self._pooled(features))
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        """(N, W) of the features (R, N, V, D) of all views."""
+        pooled = aggregate(features.flatten(0, 1), self.network.aggregator)
+        return pooled.unflatten(0, features.shape[:2]).mean(dim=0)
 
     def _view_features(self, views: Tensor) -> Tensor:
         """(R, N, V, D) of uint8 views (N, V, S, S, 3); R is 2 with ``views.flip``, else 1."""
@@ -97,13 +122,6 @@ class CascadeNetwork(nn.Module):
         features = self.network.view_features(sides, views.shape[1])
         return features.unflatten(0, (2 if flip else 1, -1))
 
-    def _first(self, features: Tensor) -> Tensor:
-        return self.first_head(features.mean(dim=0))
-
-    def _second(self, features: Tensor) -> Tensor:
-        pooled = aggregate(features.flatten(0, 1), self.network.aggregator)
-        return self.network.head(pooled.unflatten(0, features.shape[:2]).mean(dim=0))
-
 
 class CascadeSpec(BaseModel):
     """Everything needed to build the cascade again.
@@ -111,7 +129,8 @@ class CascadeSpec(BaseModel):
     Attributes:
         title: for people.
         classifier: of stage 2.
-        objective: key of ``CASCADE_OBJECTIVES`` that trained both stages last.
+        objective: key of ``CASCADE_OBJECTIVES`` that trained the heads last.
+        trains: which heads were trained; after ``first``, stage 2 is the classifier as it was.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -119,6 +138,7 @@ class CascadeSpec(BaseModel):
     title: str
     classifier: ClassifierSpec
     objective: str
+    trains: Literal["first", "heads"]
 
     @property
     def stage_views(self) -> tuple[int, int]:
@@ -142,10 +162,7 @@ class Cascade:
     @property
     def content_hash(self) -> str:
         """Changes with the weights, the form, or the exposure."""
-        digest = hashlib.sha256(self.spec.model_dump_json().encode())
-        digest.update(state_hash(self.network.state_dict()).encode())
-        digest.update(self.exposure.to_bytes())
-        return digest.hexdigest()
+        return fitted_hash(self.spec, self.network, self.exposure)
 
     @property
     def classifier(self) -> Classifier:

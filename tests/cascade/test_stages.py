@@ -45,7 +45,7 @@ def fitted() -> Cascade:
         origin="random weights",
     )
     train = TrainSet(made.table([made.row(number) for number in range(4)]))
-    whole = CascadeSpec(title="cascade", classifier=spec, objective="ce")
+    whole = CascadeSpec(title="cascade", classifier=spec, objective="ce", trains="first")
     return Cascade(whole, network, Exposure.of(Use.TRAIN, train))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -83,7 +84,18 @@ def test_neural_sort_by_hand_for_two() -> None:
 
 def test_survival_is_the_share_of_the_best() -> None:
     order = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6]])
-    torch.testing.assert_close(survival(order, 2), torch.tensor([0.9, 0.7, 0.4]), atol=1e-5, rtol=0)
+    kept, dropped = survival(order, 2)
+    torch.testing.assert_close(kept, torch.tensor([0.9, 0.7, 0.4]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(dropped, torch.tensor([0.1, 0.3, 0.6]), atol=1e-5, rtol=0)
+
+
+def test_the_dropped_have_a_gradient_of_their_own() -> None:
+    """d log(dropped) / d order: one over the sum of the lower rows there, nothing in the upper."""
+    order = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6]], requires_grad=True)
+    _, dropped = survival(order, 1)
+    dropped.log().sum().backward()
+    expected = torch.tensor([[0.0] * 3, [1 / 0.3, 1 / 0.8, 1 / 0.9], [1 / 0.3, 1 / 0.8, 1 / 0.9]])
+    torch.testing.assert_close(order.grad, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_product_bounds_the_survival_from_below() -> None:
@@ -157,6 +169,33 @@ def test_lcron_learns_a_funnel() -> None:
         optimizer.step()
     ratio = (w[:, 0] / w[:, 1].abs()).tolist()
     assert min(ratio) > 2 and losses[-1] < losses[0]
+
+
+def test_lcron_does_not_undo_what_cross_entropy_taught() -> None:
+    """From scores that mostly tell the classes apart, on a long list."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(256) % 2
+    signs = (2 * labels - 1)[:, None]
+    x = torch.randn(256, 24, generator=generator) + 0.35 * signs * (torch.arange(24) < 6)
+    w = [torch.zeros(24, requires_grad=True) for _ in range(2)]
+
+    def right() -> float:
+        return float(((x @ w[0].detach() > 0) == (labels == 1)).float().mean())
+
+    def train(steps: int, loss: Callable[[], torch.Tensor]) -> float:
+        optimizer = torch.optim.Adam(w, lr=0.02)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss().backward()
+            optimizer.step()
+        return right()
+
+    plain = functional.binary_cross_entropy_with_logits
+    start = train(60, lambda: plain(x @ w[0], labels.float()) + plain(x @ w[1], labels.float()))
+    zero = torch.zeros(2)
+    after = train(60, lambda: lcron_funnel_loss(x @ w[0], x @ w[1], labels, 128, zero))
+    assert start > 0.75
+    assert after > start - 0.02
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1]])

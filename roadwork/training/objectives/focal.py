@@ -24,5 +24,7 @@ class FocalLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Losses (N,)."""
         logs = functional.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
-        # 1 - p from the log, exact where p is near one.
-        return -((-torch.expm1(logs)) ** self.gamma) * logs
+        # 1 - p from the log, exact where p is near one. Where it is zero, the slope of its power
+        # is infinite for a gamma below one, and would be no number times a loss of zero.
+        rest = (-torch.expm1(logs)).clamp_min(torch.finfo(logs.dtype).tiny)
+        return -(rest**self.gamma) * logs

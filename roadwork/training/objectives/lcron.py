@@ -7,7 +7,11 @@ trains both scorers on the probability to survive both stages. The order is made
 
     P_i^q[k] = sum_{j <= q} M_i[j, k] / (sum_j M_i[j, k] + 1e-6)      (denominator without gradient)
 
-and of the cascade at least the product over the stages (their lower bound).
+and of the cascade at least the product over the stages (their lower bound). The probability to be
+dropped is the same sum over the other rows. Both add to one, but since the denominator passes no
+gradient, ``1 - P`` in its place would have another gradient: it pushes an item out of the first
+rows without pulling it into the others, and undoes what was learned. The released code sums the
+other rows, and so does this. For the same reason the value may rise while training goes well.
 
 A cascade that may also answer at its first stage, on both sides, is no funnel, and its loss here is
 not LCRON: :func:`two_sided_cascade_loss` is ours.
@@ -39,14 +43,17 @@ def neural_sort(scores: Tensor, temperature: float) -> Tensor:
     return torch.softmax(logits, dim=1)
 
 
-def survival(order: Tensor, keep: int) -> Tensor:
-    """Soft probability (N,) that an item is among the best ``keep`` of a soft permutation."""
-    return order[:keep].sum(dim=0) / (order.sum(dim=0).detach() + _EPS)
+def survival(order: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """Soft probabilities (N,) that an item is kept, among the best ``keep`` of a soft permutation,
+    and that it is dropped."""
+    total = order.sum(dim=0).detach() + _EPS
+    return order[:keep].sum(dim=0) / total, order[keep:].sum(dim=0) / total
 
 
-def _cross_entropy(p: Tensor, y: Tensor) -> Tensor:
-    p = p.clamp(0, 1)
-    return -(y * (p + _EPS).log() + (1 - y) * (1 - p + _EPS).log()).mean()
+def _cross_entropy(kept: Tensor, dropped: Tensor, y: Tensor) -> Tensor:
+    """Of probabilities (N,) that add to one."""
+    right = torch.where(y > 0, kept, dropped)
+    return -(right.clamp(0, 1) + _EPS).log().mean()
 
 
 def lcron_funnel_loss(
@@ -82,10 +89,10 @@ def lcron_funnel_loss(
         return (first.sum() + second.sum()) * 0.0
     y = labels.float()
     orders = [neural_sort(scores, temperature) for scores in (first, second)]
-    whole = survival(orders[0], keep) * survival(orders[1], positives)
-    loss = _cross_entropy(whole, y)
+    kept, dropped = zip(survival(orders[0], keep), survival(orders[1], positives), strict=True)
+    loss = _cross_entropy(kept[0] * kept[1], 1 - (1 - dropped[0]) * (1 - dropped[1]), y)
     for order, s in zip(orders, log_variances, strict=True):
-        single = _cross_entropy(survival(order, positives), y)
+        single = _cross_entropy(*survival(order, positives), y)
         loss = loss + 0.5 * torch.exp(-s) * single + 0.5 * s
     return loss
 
@@ -119,4 +126,5 @@ def two_sided_cascade_loss(
     p1, p2 = torch.sigmoid(first.float()), torch.sigmoid(second.float())
     yes = torch.sigmoid((p1 - high) / temperature)
     passed = torch.sigmoid((p1 - low) / temperature) - yes
-    return _cross_entropy(yes + passed * p2, labels.float())
+    p = yes + passed * p2
+    return _cross_entropy(p, 1 - p, labels.float())
