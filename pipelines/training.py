@@ -10,15 +10,20 @@ from typing import Any
 from click import ClickException
 from zenml import Model, pipeline
 
+from registry.weights_and_biases import require_wandb
+from roadwork.cascade.stages import require_tiles
 from roadwork.data.profile import profile_fingerprint
 from roadwork.data.sources import fingerprint_of
 from roadwork.environment import silence_telemetry
 from roadwork.errors import ConfigError, DataError
 from roadwork.settings import Settings, parse_settings, resolve
 from steps.calibrate import calibrate
+from steps.cascade import cascade
 from steps.conformal import conformal
 from steps.deploy import deploy
 from steps.evaluate import evaluate
+from steps.evaluate_cascade import evaluate_cascade
+from steps.exits import exits
 from steps.export import export
 from steps.finetune import finetune
 from steps.ingest import ingest
@@ -27,6 +32,7 @@ from steps.promote import promote
 from steps.register import register
 from steps.shard import shard
 from steps.split_validate import split_validate
+from steps.tracking import RUN, end_as_failed
 
 __all__ = ["resolved_settings", "training_pipeline"]
 
@@ -56,6 +62,7 @@ def resolved_settings(tree: dict[str, Any]) -> Settings:
         description="Says whether a street photograph shows roadwork.",
         tags=["roadwork", "image-classification"],
     ),
+    on_failure=end_as_failed,
 )
 def training_pipeline(settings: dict[str, Any] | None = None) -> None:
     """Ingest, split, pretrain, finetune, calibrate, conform, evaluate, export, register, deploy.
@@ -68,17 +75,24 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
         run = resolved_settings(settings or {})
         data_fingerprint = fingerprint_of(run)
         reference_fingerprint = profile_fingerprint(run.data.reference)
+        require_wandb(run.track)
+        if run.cascade.enabled:
+            require_tiles(run.backbone.views)
     except (ConfigError, DataError) as error:
         # The command line of ZenML shows this as one message; anything else as a traceback.
         raise ClickException(str(error)) from error
     manifest, _ = ingest(run.only("data"), data_fingerprint)
-    train, select, calibration, conformal_set, test, _, data = split_validate(
+    train, select, calibration, conformal_set, test, _, data, hashes = split_validate(
         manifest, run.only("data", "split"), reference_fingerprint
     )
     if run.data.shards.to is not None:
         train = shard(train, run.only("data"))
-    backbone = pretrain(train, run.only("data", "backbone", "pretrain", "compute"))
-    classifier, baseline, history = finetune(
+    # Not among the inputs: what is told to trackers must not make a step run again.
+    told = {RUN: run.model_dump(mode="json")}
+    backbone, pretrain_history = pretrain.with_options(extra=told)(
+        train, run.only("data", "backbone", "pretrain", "compute")
+    )
+    classifier, baseline, history = finetune.with_options(extra=told)(
         backbone, train, select, run.only("data", "backbone", "finetune", "compute")
     )
     calibrator = calibrate(classifier, calibration, run.only("data", "calibrate"))
@@ -90,9 +104,30 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
         predictor,
         test,
         data,
-        run.model_copy(update={"deploy": Settings().deploy}),
+        run.model_copy(update={"deploy": Settings().deploy, "track": Settings().track}),
     )
-    bundle, report_with_parity = export(classifier, calibrator, predictor, report, select, run)
-    version = register(bundle, report_with_parity, scores, manifest, history, run)
+    if run.cascade.enabled:
+        taught = run.only("data", "backbone", "compute")
+        both_stages, _ = cascade.with_options(extra=told)(
+            classifier,
+            train,
+            select,
+            taught.model_copy(update={"cascade": run.cascade.training}),
+        )
+        certified = exits(
+            both_stages, calibration, conformal_set, run.only("data", "calibrate", "cascade")
+        )
+        evaluate_cascade(certified, test, scores, run.only("name", "data", "evaluate"))
+    bundle, report_with_parity = export(
+        classifier,
+        calibrator,
+        predictor,
+        report,
+        select,
+        run.model_copy(update={"track": Settings().track}),
+    )
+    version = register(
+        bundle, report_with_parity, scores, manifest, hashes, pretrain_history, history, run
+    )
     verdict, _ = promote(version, report_with_parity, run)
     deploy(verdict, run)

@@ -8,12 +8,14 @@ from zenml import step
 
 import materializers  # noqa: F401
 from roadwork.data.manifest import SelectSet, TrainSet
+from roadwork.machine import describe_machine
 from roadwork.models.backbone import Backbone
 from roadwork.models.classifier import Classifier
 from roadwork.settings import Settings
 from roadwork.training.finetune import finetune as train_classifier
 from steps.caching import library_cache
 from steps.folders import checkpoints
+from steps.tracking import live_tracker
 
 
 @step(cache_policy=library_cache("roadwork.training.finetune"))
@@ -25,5 +27,8 @@ def finetune(
     Annotated[dict[str, Any], "history"],
 ]:
     """Fit the probe, then adapters from it; a stopped run goes on from its checkpoint."""
-    done = train_classifier(backbone, train, select, settings, checkpoints(settings))
-    return done.classifier, done.baseline, done.history
+    with live_tracker() as tracker:
+        done = train_classifier(
+            backbone, train, select, settings, checkpoints(settings), tracker=tracker
+        )
+    return done.classifier, done.baseline, {**done.history, "environment": describe_machine()}

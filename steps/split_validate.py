@@ -42,6 +42,7 @@ def split_validate(
     Annotated[TestSet, "test"],
     Annotated[ValidationReport, "validation"],
     Annotated[DataSummary, "data_summary"],
+    Annotated[dict[str, str], "set_hashes"],
 ]:
     """Whole groups go to one set each; Great Expectations checks the outcome.
 
@@ -65,4 +66,5 @@ def split_validate(
         splits.test,
         report,
         summarise_data(manifest, splits.each()),
+        splits.hashes(),
     )

@@ -67,6 +67,10 @@ class ShardOrder:
     reads every shard once and keeps no more than a window of them at hand. Shards whose rows were
     shuffled when they were written (:func:`roadwork.data.shards.write_shards`) make this nearly as
     good a mix as a full permutation.
+
+    Several processes share every batch, so each of them reads every shard once a pass, whole shards
+    from an object store included: N machines fetch N times as much as one. Processes of one machine
+    share their cache of shards, and fetch each shard once as long as a window fits into it.
     """
 
     def __init__(self, shards: NDArray[np.int64], seed: int, window: int = 4) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,16 @@ class Splits:
     def each(self) -> tuple[SampleSet, ...]:
         """All five, in the order in which the pipeline uses them."""
         return (self.train, self.select, self.calibrate, self.conformal, self.test)
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every set by role: of its ids, labels and groups, not of where they lie."""
+        found = {}
+        for part in self.each():
+            digest = hashlib.sha256(part.sample_ids.tobytes())
+            digest.update(part.labels.tobytes())
+            digest.update("\n".join(part.groups.tolist()).encode())
+            found[str(part.role)] = digest.hexdigest()
+        return found
 
 
 def assign_roles(table: pa.Table, settings: SplitSettings, seed: int) -> NDArray[np.str_]:

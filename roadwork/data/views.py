@@ -111,7 +111,32 @@ def make_views(image: Image.Image, size: int, tiles: Tiles) -> NDArray[np.uint8]
     """
     views = np.empty((view_count(tiles), size, size, 3), dtype=np.uint8)
     boxes = [(0, 0, *image.size), *tile_boxes(*image.size, tiles)]
+    strips = _strips(image, size, boxes)
     for index, box in enumerate(boxes):
-        view = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        left, top, right, bottom = box
+        strip = strips.get((left, right))
+        source, part = (image, box) if strip is None else (strip, (0, top, size, bottom))
+        view = source.resize((size, size), Image.Resampling.BICUBIC, box=part)
         views[index] = np.asarray(view)
     return views
+
+
+def _strips(image: Image.Image, size: int, boxes: list[Box]) -> dict[tuple[int, int], Image.Image]:
+    """Columns of the picture at their final width, by left and right edge, where tiles share one.
+
+    Pillow resizes along the rows first and then along the columns, and rounds in between. So tiles
+    above each other may share the first pass, which is most of the work, and no byte changes. Of
+    pictures higher than wide some versions begin with the columns: there nothing is shared.
+    """
+    if image.width < image.height:
+        return {}
+    heights: dict[tuple[int, int], int] = {}
+    for left, top, right, bottom in boxes:
+        heights[left, right] = heights.get((left, right), 0) + bottom - top
+    return {
+        (left, right): image.resize(
+            (size, image.height), Image.Resampling.BICUBIC, box=(left, 0, right, image.height)
+        )
+        for (left, right), height in heights.items()
+        if height > image.height
+    }

@@ -239,10 +239,16 @@ def _local(network: nn.Module, settings: BackboneSettings) -> str:
     assert settings.weights_path is not None
     path = settings.weights_path.expanduser()
     if not path.is_file():
-        raise ConfigError(f"backbone.weights_path: there is no file {path}")
+        raise ConfigError(
+            f"backbone.weights_path: there is no file {path}: give the path of a safetensors file, "
+            "or other weights in backbone.weights"
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if settings.weights_sha256 and digest != settings.weights_sha256:
-        raise ConfigError(f"backbone.weights_sha256: {path} has the SHA-256 {digest}")
+        raise ConfigError(
+            f"backbone.weights_sha256: {path} has the SHA-256 {digest}, not "
+            f"{settings.weights_sha256}: fetch the file again, or correct the key"
+        )
     try:
         state = load_file(path)
     except Exception as error:

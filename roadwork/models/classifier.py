@@ -27,7 +27,7 @@ from roadwork.models.heads import HEADS
 from roadwork.settings import ViewSettings
 from roadwork.settings.models import Head
 
-__all__ = ["Classifier", "ClassifierSpec", "RoadworkNetwork"]
+__all__ = ["Classifier", "ClassifierSpec", "RoadworkNetwork", "fitted_hash"]
 
 
 class ClassifierSpec(BaseModel):
@@ -139,10 +139,7 @@ class Classifier:
     @property
     def content_hash(self) -> str:
         """Changes with the weights, the form, or the exposure."""
-        digest = hashlib.sha256(self.spec.model_dump_json().encode())
-        digest.update(state_hash(self.network.state_dict()).encode())
-        digest.update(self.exposure.to_bytes())
-        return digest.hexdigest()
+        return fitted_hash(self.spec, self.network, self.exposure)
 
     def save(self, folder: Path) -> None:
         """Write ``classifier.json``, ``model.safetensors`` and ``exposure.bin``."""
@@ -158,6 +155,14 @@ class Classifier:
         network.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
         exposure = Exposure.from_bytes((folder / "exposure.bin").read_bytes())
         return cls(spec, network.eval(), exposure)
+
+
+def fitted_hash(spec: BaseModel, network: nn.Module, exposure: Exposure) -> str:
+    """SHA-256 of a fitted model: of its form, its weights, and what touched them."""
+    digest = hashlib.sha256(spec.model_dump_json().encode())
+    digest.update(state_hash(network.state_dict()).encode())
+    digest.update(exposure.to_bytes())
+    return digest.hexdigest()
 
 
 def build_classifier_network(spec: ClassifierSpec) -> RoadworkNetwork:

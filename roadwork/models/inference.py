@@ -23,19 +23,23 @@ _VIEWS_PER_BATCH = 160
 
 @torch.inference_mode()
 def run_batches(
-    function: Callable[[Tensor], Tensor], reader: ViewReader, title: str
+    function: Callable[[Tensor], Tensor],
+    reader: ViewReader,
+    title: str,
+    rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Apply a network's function to all rows; float64 of shape (N, …)."""
+    """Apply a network's function to N rows, by default all; float64 of shape (N, …)."""
     keep_freed_memory()
     size = max(1, _VIEWS_PER_BATCH // reader.shape[0])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    total = len(reader) if rows is None else len(rows)
     results = []
     with progress(title) as update:
         done = 0
-        for views in reader.batches(size):
+        for views in reader.batches(size, rows):
             results.append(function(torch.from_numpy(views).to(device)).double().cpu().numpy())
             done += len(views)
-            update(done, len(reader))
+            update(done, total)
     return np.concatenate(results)
 
 

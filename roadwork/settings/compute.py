@@ -28,11 +28,14 @@ class ComputeSettings(Strict):
         default="off", description="Mode of torch.compile on the backbone."
     )
     processes: Count = Field(
-        default=1, description="Processes that share every batch, one for each GPU."
+        default=1,
+        description="Processes that share every batch, one for each GPU; batch sizes must be "
+        "multiples of it. torchrun's processes count instead, where it started them.",
     )
     strategy: Literal["ddp", "fsdp"] = Field(
         default="ddp",
-        description="What several processes share: the batch (ddp), or the weights too (fsdp).",
+        description="What several processes share: the batch (ddp), or the weights too (fsdp; not "
+        "with the adapters doran_tau and doran_full).",
     )
     accumulate: Count = Field(
         default=1,
@@ -41,6 +44,12 @@ class ComputeSettings(Strict):
     )
     checkpoint_every: Count = Field(
         default=25, description="Training steps between two checkpoints."
+    )
+    view_cache_gigabytes: float = Field(
+        default=20.0,
+        ge=0,
+        description="Local disk, in runs/views, that keeps decoded views of sets larger than "
+        "memory; 0: they are decoded in every pass.",
     )
 
     @field_validator("compile", mode="before")

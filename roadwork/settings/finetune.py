@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from roadwork.settings.strict import Auto, Count, Strict
 
@@ -90,5 +90,40 @@ class FinetuneSettings(Strict):
         description="source: training subtracts each source's own label prior from its logits.",
     )
     optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
+        default="cosine",
+        description="Course of the learning rate after its warm-up over 5 % of the steps; "
+        "schedule_free has none and stays constant.",
+    )
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Factor of the learning rate from one layer to the next below; the head "
+        "learns at the full rate.",
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Decay of a moving average of the weights, which is then judged and kept; "
+        "0: none.",
+    )
     sampling: SamplingSettings = SamplingSettings()
     domain: DomainSettings = DomainSettings()
+
+    @model_validator(mode="after")
+    def _schedule_free_is_alone(self) -> Self:
+        if self.optimizer.name != "schedule_free":
+            return self
+        if self.ema:
+            raise ValueError(
+                "ema does not go with optimizer.name: schedule_free, which averages its weights "
+                "already: set ema to 0, or choose another optimizer"
+            )
+        if self.schedule not in ("cosine", "constant"):
+            raise ValueError(
+                f"schedule: {self.schedule} does not go with optimizer.name: schedule_free, whose "
+                "rate stays after its warm-up: leave schedule out, or choose another optimizer"
+            )
+        return self

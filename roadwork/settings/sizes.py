@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from roadwork.environment import Environment
+from roadwork.environment import Environment, has_wandb_key, wandb_mode
 from roadwork.errors import ConfigError
 from roadwork.settings.data import ImageFolderSource, Source, SyntheticSource
 from roadwork.settings.reading import parse_settings
@@ -61,7 +61,8 @@ def resolve(settings: Settings, environment: Environment | None = None) -> Setti
     if backbone["weights"] == "package" and backbone["name"] != "tf_efficientnet_lite0":
         raise ConfigError(
             f"backbone.weights: package exists for tf_efficientnet_lite0 alone, not for "
-            f"{backbone['name']}: use local, hub or random"
+            f"{backbone['name']}: name that backbone, or a vit_*_patch16_dinov3 with weights: "
+            "local, hub or random"
         )
     if backbone["image_size"] == "auto":
         backbone["image_size"] = size.image_size
@@ -78,7 +79,14 @@ def resolve(settings: Settings, environment: Environment | None = None) -> Setti
     _fill(finetune, "batch_size", size.finetune_batch)
     _fill(finetune, "learning_rate", size.learning_rate)
     _fill(tree["compute"], "precision", "32")
-    _fill(tree["track"], "wandb", "off")
+    track = tree["track"]
+    if track["wandb"] == "auto":
+        track["wandb"] = wandb_mode()
+    if track["wandb"] == "online" and not has_wandb_key():
+        raise ConfigError(
+            "track.wandb (or WANDB_MODE) is online, but the environment variable WANDB_API_KEY is "
+            "empty: set it, or choose offline or off"
+        )
     return parse_settings(tree)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from roadwork.settings.strict import Strict
 
@@ -16,7 +16,17 @@ class TrackSettings(Strict):
 
     wandb: Literal["auto", "off", "offline", "online"] = Field(
         default="auto",
-        description="auto: online with WANDB_API_KEY in the environment, as WANDB_MODE says, "
-        "else off.",
+        description="Copy for Weights & Biases. auto: as WANDB_MODE says, else online with "
+        "WANDB_API_KEY in the environment and off without; offline writes into the runs folder.",
     )
-    project: str = Field(default="roadwork", description="Of Weights & Biases.")
+    project: str = Field(
+        default="roadwork",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="Of Weights & Biases.",
+    )
+
+    @field_validator("wandb", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: object) -> object:
+        """YAML 1.1 reads a bare ``off`` as false."""
+        return "off" if value is False else value

@@ -64,8 +64,11 @@ class SafeCheckpointIO(CheckpointIO):
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-            what = "the disk is full" if full else str(error)
-            raise TrainingError(f"cannot write the checkpoint {target}: {what}") from error
+            what = "the disk is full: make room" if full else f"{error}: make the folder writable"
+            goes_on = "goes on from the earlier one" if target.exists() else "starts anew"
+            raise TrainingError(
+                f"cannot write the checkpoint {target}: {what}; then the same command {goes_on}"
+            ) from error
 
     def load_checkpoint(
         self,

@@ -1,4 +1,4 @@
-"""Self-distillation losses for ExPLoRA: DINO cross-entropy and KoLeo.
+"""Self-distillation over crops: the DINO head and cross-entropy, and KoLeo.
 
 DINO (Caron et al., 2104.14294): the student predicts, for every crop, the prototype distribution
 that an averaged teacher gives to another crop of the same picture. KoLeo (Sablayrolles et al.,
@@ -11,18 +11,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["DinoHead", "DinoLoss", "koleo"]
+from roadwork.training.collectives import all_rows
+
+__all__ = ["STUDENT_TEMPERATURE", "PrototypeHead", "dino_loss", "koleo"]
+
+STUDENT_TEMPERATURE = 0.1
+"""Divides the student's cosines, in DINO, iBOT, DINOv2 and DINOv3 alike."""
+_BOTTLENECK = 256
 
 
-class DinoHead(nn.Module):
-    """Features (N, D) to prototype scores (N, P): a small network, then cosines."""
+class PrototypeHead(nn.Module):
+    """Features (N, D) to prototype scores (N, P): a network of three layers, then cosines.
 
-    def __init__(self, features: int, prototypes: int, hidden: int = 512, bottleneck: int = 128):
-        """Three layers; the last compares unit vectors."""
+    DINO's head with its published widths (2048 hidden, 256 before the prototypes) by default; the
+    weight normalisation of its last layer with the length held at 1 makes its scores cosines.
+    """
+
+    def __init__(
+        self, features: int, prototypes: int, hidden: int = 2048, bottleneck: int = _BOTTLENECK
+    ) -> None:
+        """Random prototypes, of which only the directions matter; biases of zero.
+
+        Biases would outweigh what little new layers let through, and all pictures begin alike.
+        """
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
+            nn.Linear(features, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, bottleneck),
         )
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
         nn.init.normal_(self.prototypes)
 
@@ -32,61 +55,32 @@ class DinoHead(nn.Module):
         return vectors @ functional.normalize(self.prototypes, dim=-1).T
 
 
-class DinoLoss(nn.Module):
-    """Cross-entropy between centred, sharpened teacher scores and student scores.
+def dino_loss(student: Tensor, targets: Tensor, temperature: float = STUDENT_TEMPERATURE) -> Tensor:
+    """Mean cross-entropy over all pairs of different crops of a picture.
 
-    The centre is a running mean of teacher scores; it keeps one prototype from taking all.
+    Args:
+        student: scores (C, N, P) of all crops; the first G are the teacher's crops.
+        targets: distributions (G, N, P) of the teacher's crops.
+        temperature: divides the student's scores.
     """
-
-    centre: Tensor
-
-    def __init__(
-        self,
-        prototypes: int,
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.04,
-        centre_momentum: float = 0.9,
-    ) -> None:
-        """Start with a centre of zero."""
-        super().__init__()
-        self.student_temperature = student_temperature
-        self.teacher_temperature = teacher_temperature
-        self.centre_momentum = centre_momentum
-        self.register_buffer("centre", torch.zeros(prototypes))
-
-    def targets(self, teacher: Tensor) -> Tensor:
-        """Teacher distributions (…, P) of scores (…, P); no gradient."""
-        scores = (teacher.detach().float() - self.centre) / self.teacher_temperature
-        return scores.softmax(dim=-1)
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Mean cross-entropy over all pairs of different crops.
-
-        Args:
-            student: scores (C, N, P) of all crops; the first G are the teacher's crops.
-            teacher: scores (G, N, P) of the global crops.
-        """
-        targets = self.targets(teacher)
-        logs = (student.float() / self.student_temperature).log_softmax(dim=-1)
-        terms = [
-            -(targets[g] * logs[c]).sum(dim=-1).mean()
-            for g in range(len(targets))
-            for c in range(len(logs))
-            if c != g
-        ]
-        return torch.stack(terms).mean()
-
-    @torch.no_grad()
-    def update_centre(self, teacher: Tensor) -> None:
-        """Move the centre towards the mean of a batch of teacher scores (G, N, P)."""
-        self.centre.lerp_(teacher.detach().float().mean(dim=(0, 1)), 1 - self.centre_momentum)
+    logs = (student.float() / temperature).log_softmax(dim=-1)
+    terms = [
+        -(targets[g] * logs[c]).sum(dim=-1).mean()
+        for g in range(len(targets))
+        for c in range(len(logs))
+        if c != g
+    ]
+    return torch.stack(terms).mean()
 
 
 def koleo(features: Tensor, eps: float = 1e-8) -> Tensor:
-    """Mean of -log of the distance to the nearest neighbour, on unit vectors (N, D)."""
-    if len(features) < 2:
+    """Mean of -log of the distance to the nearest neighbour, on unit vectors (N, D).
+
+    Neighbours are sought among the rows of all processes.
+    """
+    unit = all_rows(functional.normalize(features.float(), dim=-1))
+    if len(unit) < 2:
         return features.sum() * 0.0
-    unit = functional.normalize(features.float(), dim=-1)
     with torch.no_grad():
         cosines = unit @ unit.T
         cosines.fill_diagonal_(-2.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import sys
 import time
@@ -14,15 +13,16 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from roadwork.allocator import keep_freed_memory
 from roadwork.data.loading import BatchStream
 from roadwork.errors import TrainingError
 from roadwork.training.checkpoint import CheckpointEvery, SafeCheckpointIO, load_checkpoint
+from roadwork.training.processes import current
+from roadwork.training.recorder import Recorder
+from roadwork.training.strategies import trainer_arguments
 
-__all__ = ["PlainProgress", "cosine", "fit", "weight_groups"]
+__all__ = ["PlainProgress", "fit", "require_finite"]
 
 logger = logging.getLogger(__name__)
 _LINE_EVERY = 10.0  # seconds between two plain lines
@@ -39,8 +39,12 @@ def fit(
     precision: str = "32",
     monitor: str | None = None,
     patience: int = 1,
+    recorder: Recorder | None = None,
+    strategy: str = "ddp",
 ) -> None:
     """Train ``module`` in place; go on from ``folder/last.ckpt`` if there is one.
+
+    Within a group of processes (:func:`roadwork.training.processes.join`) all call this together.
 
     Args:
         module: holds the weights, the loss and the optimizer.
@@ -52,20 +56,26 @@ def fit(
         precision: ``32`` or ``bf16``.
         monitor: name of the logged value for early stopping, lower is better; or None.
         patience: passes without a better value before training stops.
+        recorder: takes down what the module logs.
+        strategy: what several processes share, ``ddp`` or ``fsdp``.
 
     Raises:
+        ConfigError: the strategy does not suit the module, or the machines share no folder.
         TrainingError: the checkpoint is refused, the loss is not finite, or training was
             interrupted.
     """
     keep_freed_memory()
     checkpoint = folder / "last.ckpt"
-    resume = checkpoint if checkpoint.exists() else None
+    group = current()
+    resume = checkpoint if group.agreed(checkpoint.exists()) else None
     if resume is not None:
         step = load_checkpoint(resume)["global_step"]
         logger.info("going on from the checkpoint of step %d", step)
     live = sys.stderr.isatty()
     bar: Callback = RichProgressBar(leave=True) if live else PlainProgress()
-    callbacks: list[Callback] = [bar, CheckpointEvery(checkpoint, checkpoint_every)]
+    # Before the checkpoint is saved: it must hold the values of its own step.
+    recorders = [] if recorder is None else [recorder]
+    callbacks: list[Callback] = [bar, *recorders, CheckpointEvery(checkpoint, checkpoint_every)]
     if monitor is not None:
         callbacks.append(EarlyStopping(monitor, patience=patience, min_delta=0.0, mode="min"))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -75,9 +85,15 @@ def fit(
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+        # Every process logs the same figures: they come from the whole batch.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+        # Convolutions compute with channels innermost; DDP's buckets need not.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view.*")
+        # Features are changed by nobody in place.
+        warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*returned a view.*")
         trainer = Trainer(
             accelerator="auto",
-            devices=1,
+            **trainer_arguments(group, strategy),
             max_epochs=epochs,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             logger=False,
@@ -106,36 +122,6 @@ def fit(
             ) from None
 
 
-def weight_groups(module: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: matrices decay, vectors do not."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def cosine(optimizer: Optimizer, steps: int, warmup: int) -> LambdaLR:
-    """Linear warm-up, then a half cosine to 2 % of the rate."""
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        progress = min(1.0, (step - warmup) / max(1, steps - warmup))
-        return 0.02 + 0.49 * (1 + math.cos(math.pi * progress))
-
-    return LambdaLR(optimizer, factor)
-
-
-def adamw(
-    module: torch.nn.Module, rate: float, decay: float, steps: int
-) -> tuple[AdamW, dict[str, Any]]:
-    """AdamW and its schedule over all steps, as Lightning wants them."""
-    optimizer = AdamW(weight_groups(module, decay), lr=rate)
-    schedule = cosine(optimizer, steps, warmup=max(1, steps // 20))
-    return optimizer, {"scheduler": schedule, "interval": "step"}
-
-
 class PlainProgress(Callback):
     """One line every ten seconds and one per pass, for logs."""
 
@@ -157,10 +143,12 @@ class PlainProgress(Callback):
         self._line(trainer, int(trainer.num_training_batches))
 
     def _line(self, trainer: Trainer, batch: int) -> None:
+        if not trainer.is_global_zero:
+            return
         values = " ".join(
             f"{name} {float(value):.4f}"
             for name, value in sorted(trainer.callback_metrics.items())
-            if not name.endswith("_step")
+            if not name.endswith(("_step", "_epoch"))
         )
         logger.info(
             "epoch %d of %s, batch %d of %d: %s",

@@ -2,56 +2,108 @@
 
 Khanna et al., "ExPLoRA: Parameter-Efficient Extended Pre-Training to Adapt Vision Transformers
 under Domain Shifts", ICML 2025 (2406.10973). The last block, all layer norms and the class token
-are trained in full, every other block through LoRA on queries and values; the loss is
-self-distillation against a moving average of the student. The adapters are merged at the end, so
-that an unchanged architecture comes out. Only images of the training set are seen.
+are trained in full, every other block through LoRA on queries and values, by the self-supervised
+loss the backbone came from (:mod:`roadwork.training.explora`). The adapters are merged at the end,
+so that an unchanged architecture comes out. Only images of the training set are seen.
 """
 
 from __future__ import annotations
 
-import copy
+import json
 import logging
 import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 
 from roadwork.data.exposure import Exposure, Use
-from roadwork.data.loading import BatchStream, as_tensor, read_image, row_generator
+from roadwork.data.loading import BatchStream, batch_share, read_image, row_generator
 from roadwork.data.manifest import TrainSet
 from roadwork.errors import LeakageError
 from roadwork.fingerprint import code_hash, fingerprint
 from roadwork.models.adapters import add_lora, explora_parameters, last_block, merge_lora
 from roadwork.models.backbone import Backbone, build_network
+from roadwork.models.execution import execution
+from roadwork.models.masked import MaskedTransformer
+from roadwork.models.sharding import whole
 from roadwork.settings import PretrainSettings, Settings
-from roadwork.training.crops import GLOBAL_CROPS, make_crops
-from roadwork.training.dino import DinoHead, DinoLoss, koleo
-from roadwork.training.fit import adamw, fit, require_finite
+from roadwork.training.crops import Crops, local_size, make_crops
+from roadwork.training.curves import Tracker
+from roadwork.training.explora import Explora
+from roadwork.training.fit import fit
+from roadwork.training.launch import launched
+from roadwork.training.processes import join, must_launch
+from roadwork.training.recorder import Recorder
 from roadwork.training.samplers import plain_order
 from roadwork.training.views import image_reader
 
-__all__ = ["pretrain"]
+__all__ = ["Pretrained", "pretrain"]
 
 logger = logging.getLogger(__name__)
-_KOLEO_WEIGHT = 0.1
-_COLLAPSED = 0.05  # share of the largest possible entropy below which all pictures look alike
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What pretraining gives.
+
+    Attributes:
+        backbone: plain, with the adapters merged; the one that was given if it was skipped.
+        history: ``skipped``: why, or None. Otherwise also ``passes``: the mean figures of every
+            pass (:data:`roadwork.training.explora.FIGURES`), ``start``: those of the first batch,
+            ``weights`` and ``trained_weights``: of the backbone, ``execution``, and ``curves``:
+            every logged value by step (:mod:`roadwork.training.curves`).
+    """
+
+    backbone: Backbone
+    history: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write ``backbone/`` and ``history.json``."""
+        (folder / "backbone").mkdir()
+        self.backbone.save(folder / "backbone")
+        (folder / "history.json").write_text(json.dumps(self.history))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what :meth:`save` wrote."""
+        history = json.loads((folder / "history.json").read_text())
+        return cls(Backbone.load(folder / "backbone"), history)
 
 
 def pretrain(
-    backbone: Backbone, train: TrainSet, settings: Settings, checkpoints: Path
-) -> Backbone:
+    backbone: Backbone,
+    train: TrainSet,
+    settings: Settings,
+    checkpoints: Path,
+    *,
+    read: Callable[[str], Image.Image] | None = None,
+    tracker: Tracker | None = None,
+) -> Pretrained:
     """Adapt the backbone, or return it as it is with the reason logged.
+
+    With ``compute.processes`` the work is done by processes that are started for it; within
+    processes that torchrun started, all call this together, and all are given the result.
 
     Args:
         backbone: where to start; left unchanged.
         train: images; the labels are not used.
         settings: resolved settings.
         checkpoints: folder of all checkpoints; this run's is named after its inputs.
+        read: gives the RGB picture of an address, for callers who keep them decoded; by default
+            as the settings say. Processes that are started read as the settings say.
+        tracker: is told what is logged, while training runs.
 
     Raises:
+        ConfigError: the processes cannot share a batch.
         LeakageError: ``train`` is not the training set.
         TrainingError: a refused checkpoint or a loss that is not finite.
     """
@@ -63,37 +115,22 @@ def pretrain(
     reason = _reason_to_skip(backbone, wanted)
     if reason is not None:
         logger.info("pretraining is skipped: %s", reason)
-        return backbone
+        return Pretrained(backbone, {"skipped": reason})
+    if must_launch(settings.compute):
+        batch_share(len(train), wanted.batch_size, settings.compute.processes)
+        given = {"backbone": backbone, "train": train}
+        with launched("pretrain", given, settings, checkpoints, tracker) as results:
+            return Pretrained.load(results)
+    group = join(settings.compute)
     torch.manual_seed(settings.seed)
-    network = build_network(backbone.name, backbone.image_size)
-    network.load_state_dict(backbone.network.state_dict(), strict=True)
-    add_lora(network, backbone.name, wanted.rank, wanted.rank, exclude=last_block(network))
-    explora_parameters(network)
-    logger.info(
-        "ExPLoRA: %d of %d weights train",
-        sum(p.numel() for p in network.parameters() if p.requires_grad),
-        sum(p.numel() for p in network.parameters()),
-    )
-    read, uris = image_reader(settings), train.uris
-    stream = BatchStream(
-        len(train),
-        wanted.batch_size,
-        settings.seed,
-        lambda rows, epoch: {
-            "crops": as_tensor(
-                [
-                    make_crops(
-                        read_image(uris[int(row)], read),
-                        backbone.image_size,
-                        row_generator(settings.seed, epoch, int(row)),
-                    )
-                    for row in rows
-                ]
-            )
-        },
-        order=plain_order(train, settings),
-    )
-    module = _Explora(network, backbone, wanted, steps=wanted.epochs * len(stream))
+    student = student_of(backbone, wanted.rank)
+    counts = {
+        "weights": sum(p.numel() for p in student.network.parameters()),
+        "trained_weights": sum(p.numel() for p in student.network.parameters() if p.requires_grad),
+    }
+    logger.info("ExPLoRA: %(trained_weights)d of %(weights)d weights train", counts)
+    if read is None:
+        read = partial(read_image, read=image_reader(settings))
     folder = checkpoints / (
         "pretrain-"
         + fingerprint(
@@ -104,18 +141,49 @@ def pretrain(
             code_hash([__name__]),
         )
     )
-    fit(
-        module,
-        stream,
-        None,
-        epochs=wanted.epochs,
-        folder=folder,
-        checkpoint_every=settings.compute.checkpoint_every,
-        precision=settings.compute.precision,
-    )
+    with ThreadPoolExecutor(max(1, settings.data.workers)) as pool:
+        stream = BatchStream(
+            len(train),
+            wanted.batch_size,
+            settings.seed,
+            _batches(train.uris, read, backbone.image_size, settings, pool),
+            order=plain_order(train, settings),
+            rank=group.rank,
+            world=group.world,
+        )
+        module = Explora(
+            student,
+            backbone.info,
+            wanted,
+            steps=wanted.epochs * len(stream),
+            parts=settings.compute.accumulate,
+        )
+        recorder = Recorder(tracker)
+        with (
+            execution(student, settings.compute) as computed,
+            execution(module.teacher.backbone, settings.compute),
+        ):
+            fit(
+                module,
+                stream,
+                None,
+                epochs=wanted.epochs,
+                folder=folder,
+                checkpoint_every=settings.compute.checkpoint_every,
+                precision=settings.compute.precision,
+                recorder=recorder,
+                strategy=settings.compute.strategy,
+            )
+    if group.shared and settings.compute.strategy == "fsdp":
+        state = whole(student.state_dict())
+        student = student_of(backbone, wanted.rank)  # what was cut stays cut
+        student.load_state_dict(state, strict=True)
+    network = student.network
     merge_lora(network)
-    shutil.rmtree(folder, ignore_errors=True)
-    return Backbone(
+    group.wait()
+    if group.first:
+        shutil.rmtree(folder, ignore_errors=True)
+    adapted = Backbone(
         name=backbone.name,
         image_size=backbone.image_size,
         network=network.cpu().eval(),
@@ -123,6 +191,53 @@ def pretrain(
         learned=backbone.learned,
         exposure=backbone.exposure.union(Exposure.of(Use.PRETRAIN, train)),
     )
+    history = {
+        "skipped": None,
+        "passes": module.history,
+        "start": module.first,
+        "execution": {**computed, "processes": group.world},
+        "curves": recorder.curves.columns(),
+    }
+    return Pretrained(adapted, {**history, **counts})
+
+
+def student_of(backbone: Backbone, rank: int) -> MaskedTransformer:
+    """A copy of the backbone with LoRA on all blocks but the last, for global and local crops.
+
+    LoRA's scale ``alpha / rank`` is 1: the paper does not tell its alpha.
+    """
+    network = build_network(backbone.name, backbone.image_size)
+    network.load_state_dict(backbone.network.state_dict(), strict=True)
+    add_lora(network, backbone.name, rank, rank, exclude=last_block(network))
+    explora_parameters(network)
+    return MaskedTransformer(network, (backbone.image_size, local_size(backbone.image_size)))
+
+
+def _batches(
+    uris: Sequence[str],
+    read: Callable[[str], Image.Image],
+    size: int,
+    settings: Settings,
+    pool: ThreadPoolExecutor,
+) -> Callable[[NDArray[np.int64], int], dict[str, Tensor]]:
+    """Makes the batch of some rows in a pass: every field of :class:`Crops`, stacked."""
+    wanted = settings.pretrain
+
+    def crops(row: int, epoch: int) -> Crops:
+        generator = row_generator(settings.seed, epoch, row)
+        return make_crops(
+            read(uris[row]), size, wanted.local_crops, wanted.mask_probability, generator
+        )
+
+    def batch(rows: NDArray[np.int64], epoch: int) -> dict[str, Tensor]:
+        found = list(pool.map(lambda row: crops(int(row), epoch), rows))
+        names = ("large", "small", "gain", "offset", "mask")
+        return {
+            name: torch.from_numpy(np.stack([getattr(one, name) for one in found]))
+            for name in names
+        }
+
+    return batch
 
 
 def _reason_to_skip(backbone: Backbone, wanted: PretrainSettings) -> str | None:
@@ -136,81 +251,3 @@ def _reason_to_skip(backbone: Backbone, wanted: PretrainSettings) -> str | None:
             "norms and class token of a vision transformer"
         )
     return None
-
-
-class _Explora(LightningModule):
-    """Student, teacher and prototypes; the teacher follows the student's trained weights."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self, network: nn.Module, backbone: Backbone, wanted: PretrainSettings, steps: int
-    ) -> None:
-        super().__init__()
-        info = backbone.info
-        self.student = network
-        self.student_head = DinoHead(int(network.num_features), wanted.prototypes)  # pyright: ignore
-        self.teacher = copy.deepcopy(network).requires_grad_(False)
-        self.teacher_head = copy.deepcopy(self.student_head).requires_grad_(False)
-        self.loss = DinoLoss(wanted.prototypes)
-        self.wanted = wanted
-        self.steps = steps
-        self.register_buffer("mean", torch.tensor(info.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(info.std).view(1, 3, 1, 1), persistent=False)
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        crops = batch["crops"].transpose(0, 1)  # (C, N, S, S, 3)
-        count = crops.shape[0]
-        pixels = crops.flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0
-        pixels = (pixels - self.mean) / self.std
-        features = self.student(pixels)
-        student = self.student_head(features).unflatten(0, (count, -1))
-        with torch.no_grad():
-            wide = pixels.unflatten(0, (count, -1))[:GLOBAL_CROPS].flatten(0, 1)
-            teacher = self.teacher_head(self.teacher(wide)).unflatten(0, (GLOBAL_CROPS, -1))
-        spread = koleo(features.unflatten(0, (count, -1))[0])
-        loss = require_finite(
-            self.loss(student, teacher) + _KOLEO_WEIGHT * spread, "self-distillation"
-        )
-        self.loss.update_centre(teacher)
-        self.log("pretrain/loss", loss, on_step=False, on_epoch=True, batch_size=student.shape[1])
-        mean = self.loss.targets(teacher).mean(dim=(0, 1))
-        entropy = -(mean * (mean + 1e-12).log()).sum() / torch.log(torch.tensor(float(len(mean))))
-        self.log("pretrain/entropy", entropy, on_step=False, on_epoch=True, batch_size=1)
-        return loss
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        # Not at the end of the batch: the checkpoint is saved there, before the module's own hook,
-        # and would miss the teacher's last move.
-        super().optimizer_step(*args, **kwargs)
-        self._follow()
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        pairs = (
-            *zip(self.student.parameters(), self.teacher.parameters(), strict=True),
-            *zip(self.student_head.parameters(), self.teacher_head.parameters(), strict=True),
-        )
-        for student, teacher in pairs:
-            if student.requires_grad:
-                teacher.lerp_(student, 1 - self.wanted.momentum)
-
-    def on_train_epoch_end(self) -> None:
-        entropy = float(self.trainer.callback_metrics.get("pretrain/entropy", 1.0))
-        if entropy < _COLLAPSED:
-            logger.warning(
-                "pretraining collapses: the teacher gives all pictures nearly the same prototype "
-                "(relative entropy %.3f); lower pretrain.learning_rate",
-                entropy,
-            )
-
-    def configure_optimizers(self) -> Any:
-        optimizer, schedule = adamw(self, self.wanted.learning_rate, 0.04, self.steps)
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["roadwork"] = {"random": torch.get_rng_state()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        torch.set_rng_state(checkpoint["roadwork"]["random"])

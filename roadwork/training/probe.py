@@ -23,9 +23,10 @@ from roadwork.models.backbone import Backbone
 from roadwork.models.classifier import Classifier, ClassifierSpec, attach_head
 from roadwork.models.inference import run_batches
 from roadwork.settings import Settings
+from roadwork.training.processes import current
 from roadwork.training.views import open_views
 
-__all__ = ["fit_probe", "set_linear_head"]
+__all__ = ["fit_probe", "logistic_regression", "require_two_classes", "set_linear_head"]
 
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse penalties on standardised features
 
@@ -47,20 +48,23 @@ def fit_probe(
     Raises:
         DataError: the training set holds one class alone.
     """
-    present = np.unique(train.labels)
-    if len(present) < 2:
-        raise DataError(
-            f"all {len(train)} training images have the label {CLASSES[present[0]]}: there is "
-            "nothing to tell apart. Add images of the other class, in groups of their own."
-        )
+    require_two_classes(train.labels)
     wanted = settings.backbone
     network = attach_head(backbone, wanted.views, wanted.head)
     network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    features = run_batches(
-        network.features, reader or open_views(settings)(train), "Features of the train set"
+    group, rows = current(), len(train)
+    part = run_batches(
+        network.features,
+        reader or open_views(settings)(train),
+        "Features of the train set",
+        group.share(rows),
     )
-    weight, bias = _logistic_regression(features, train.labels, train.groups)
-    set_linear_head(network.head, weight, bias)
+    # Several processes: the first one has all features, and tells the others what it found.
+    features = group.at_first(torch.from_numpy(part), rows)
+    weight, bias = np.zeros(network.head.weight.shape), np.zeros(network.head.bias.shape)
+    if features is not None:
+        weight, bias = logistic_regression(features.numpy(), train.labels, train.groups)
+    set_linear_head(network.head, group.from_first(weight), group.from_first(bias))
     spec = ClassifierSpec(
         title="frozen features + logistic regression",
         classes=CLASSES,
@@ -75,7 +79,21 @@ def fit_probe(
     return Classifier(spec, network.eval(), exposure)
 
 
-def _logistic_regression(
+def require_two_classes(labels: NDArray[np.int64], what: str = "training") -> None:
+    """Refuse labels (N,) of one class alone; ``what`` set they are of.
+
+    Raises:
+        DataError: naming the set, the class and the count.
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError(
+            f"all {len(labels)} {what} images have the label {CLASSES[present[0]]}: there is "
+            "nothing to tell apart. Add images of the other class, in groups of their own."
+        )
+
+
+def logistic_regression(
     features: NDArray[np.float64], labels: NDArray[np.int64], groups: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weights (K, W) and biases (K,) on the raw features, for labels 0 and 1."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from roadwork.calibration.base import softmax
 from roadwork.calibration.temperature import TemperatureScaling
 
-__all__ = ["refinement_loss"]
+__all__ = ["refined_losses", "refinement_loss"]
 
 
 def refinement_loss(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
@@ -25,10 +25,15 @@ def refinement_loss(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> f
     Where all labels are of one class no temperature can be fitted, and the logits count as they
     are.
     """
+    return float(refined_losses(logits, labels).mean())
+
+
+def refined_losses(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The same loss for every row, (N,)."""
     scores = logits
     if labels.min() != labels.max():
         # Lightning judges in inference mode, in which nothing could be fitted.
         with torch.inference_mode(False), torch.enable_grad():
             scores = TemperatureScaling.fit(logits, labels).calibrated(logits)
     chosen = softmax(scores)[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
+    return -np.log(np.maximum(chosen, np.finfo(np.float64).tiny))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,57 +12,39 @@ import torch
 from lightning.pytorch import LightningModule
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from roadwork.calibration.base import softmax
-from roadwork.data.loading import ViewReader
 from roadwork.evaluation.ranking import auroc
 from roadwork.evaluation.scored import ScoredSet
 from roadwork.models.adapters import freeze_batch_statistics, trainable_state
 from roadwork.models.classifier import RoadworkNetwork
+from roadwork.models.sharding import shard
 from roadwork.settings import FinetuneSettings
-from roadwork.training.fit import cosine, require_finite, weight_groups
+from roadwork.training.accumulation import in_parts
+from roadwork.training.averaging import MovingAverage
+from roadwork.training.collectives import all_rows
+from roadwork.training.divergence import DivergenceGuard, gradient_norm, learning_rate
+from roadwork.training.layer_decay import weight_groups
 from roadwork.training.mining import HardNegatives
 from roadwork.training.objectives import LABEL_LOSSES, Objective, Step
 from roadwork.training.optimizers import OPTIMIZERS, set_mode
 from roadwork.training.optimizers.sophia import sampled_labels
 from roadwork.training.refinement import refinement_loss
+from roadwork.training.schedules import scheduled
+from roadwork.training.select_batches import SelectBatches
 
-__all__ = ["SelectBatches", "Supervised"]
+__all__ = ["Supervised"]
 
 logger = logging.getLogger(__name__)
 
 
-class SelectBatches:
-    """The selection set in order, the same batches every time.
-
-    Attributes:
-        sources: (N,) source of each row.
-    """
-
-    def __init__(
-        self,
-        reader: ViewReader,
-        labels: NDArray[np.int64],
-        sources: NDArray[np.str_],
-        size: int = 16,
-    ) -> None:
-        """``size`` rows at a time."""
-        self.reader = reader
-        self.labels = labels
-        self.sources = sources
-        self.size = size
-
-    def __len__(self) -> int:
-        return -(-len(self.reader) // self.size)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for index, views in enumerate(self.reader.batches(self.size)):
-            labels = self.labels[index * self.size : (index + 1) * self.size]
-            yield {"views": torch.from_numpy(views), "labels": torch.from_numpy(labels)}
-
-
 class Supervised(LightningModule):
     """The objective on augmented views; remembers the weights with the lowest selection loss.
+
+    Logged at every step, as numbers on the host: ``train/loss`` (before the step; its mean over a
+    pass, too), ``train/grad_norm`` (over all that trains, before clipping) and
+    ``train/learning_rate`` (of the head). At every pass: ``select/nll``.
 
     Attributes:
         history: selection loss of every pass, after the best temperature; pass 0 is the start.
@@ -82,6 +65,7 @@ class Supervised(LightningModule):
         steps: int,
         offsets: NDArray[np.float64] | None = None,
         miner: HardNegatives | None = None,
+        parts: int = 1,
     ) -> None:
         """Put together what one run trains.
 
@@ -93,6 +77,7 @@ class Supervised(LightningModule):
             steps: of the whole training.
             offsets: (D, K) added to the logits of each source, in the loss alone.
             miner: is told the losses of all rows.
+            parts: in which the features of a batch are computed.
         """
         super().__init__()
         self.network = network
@@ -101,6 +86,9 @@ class Supervised(LightningModule):
         self.held_out = held_out
         self.steps = steps
         self.miner = miner
+        self.parts = parts
+        self.average = MovingAverage(network, wanted.ema) if wanted.ema else None
+        self.guard = DivergenceGuard("finetune")
         self.loss = LABEL_LOSSES[wanted.loss.name].build(wanted.loss)
         table = None if offsets is None else torch.from_numpy(offsets).float()
         self.register_buffer("offsets", table, persistent=False)
@@ -114,6 +102,7 @@ class Supervised(LightningModule):
         self._logits: list[Tensor] = []
         self._batch: dict[str, Tensor] = {}
         self._passes = 0
+        self._losses: list[Tensor] = []  # of the batch, one for each time that it was computed
 
     # Not inference_mode: weights that are moved to a device within it can never be trained.
     @torch.no_grad()
@@ -131,7 +120,7 @@ class Supervised(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Lightning has put every module into training mode."""
         freeze_batch_statistics(self.network)
-        self._batch, self._passes = batch, 0
+        self._batch, self._passes, self._losses = batch, 0, []
         self._set_mode(training=True)
 
     def _set_mode(self, *, training: bool) -> None:
@@ -141,9 +130,14 @@ class Supervised(LightningModule):
             set_mode(optimizer, training=training)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch of ``augmented_batch``, with ``rows`` and ``domains`` (B,)."""
+        """The loss of one batch of ``augmented_batch``, with ``rows`` and ``domains`` (B,).
+
+        Several processes each compute the features of their rows. From there on all see the whole
+        batch, so that losses, objectives and the miner are those of a single process.
+        """
         self._passes += 1
-        features = self._features(batch)
+        features = all_rows(self._features(batch))
+        batch = {name: all_rows(batch[name]) for name in ("labels", "domains", "rows")}
         logits = self.network.head(features)
         # Some optimizers compute a batch twice: only the first time are these its own losses.
         self.objective.train(self._passes == 1)
@@ -157,12 +151,32 @@ class Supervised(LightningModule):
             losses=self.loss(shifted, batch["labels"]),
             progress=self.global_step / self.steps,
         )
-        loss = require_finite(self.objective(step), "training")
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(logits))
+        loss = self.objective(step)
+        self._losses.append(loss.detach())
         return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm, and stop before a step that would spoil the weights."""
+        figures = self.guard.clip(self, optimizer, self._losses, gradient_clip_val or math.inf)
+        loss, norm, rows = figures[0], figures[-1], len(self._batch["labels"])
+        self.log("train/loss", torch.tensor(loss), on_step=True, on_epoch=True, batch_size=rows)
+        self.log("train/grad_norm", torch.tensor(norm), on_step=True)
+
+    def refuse_divergence(self, optimizer: Any, loss: Tensor) -> None:
+        """Stop if a loss or its gradients, which stand in ``grad``, are no numbers."""
+        self.guard.require_finite(self, optimizer, [loss, gradient_norm(optimizer)])
 
     def _features(self, batch: dict[str, Tensor]) -> Tensor:
         """Aggregated features (B, W) of a batch with its augmentation."""
+        given = {name: batch[name] for name in ("views", "gain", "offset")}
+        return in_parts(self._part_features, given, self.parts)
+
+    def _part_features(self, batch: Mapping[str, Tensor]) -> Tensor:
         count = batch["views"].shape[1]
         pixels = self.network.pixels(batch["views"])
         gain = batch["gain"].repeat_interleave(count, 0)[:, :, None, None]
@@ -171,7 +185,9 @@ class Supervised(LightningModule):
 
     def curvature_loss(self) -> tuple[Tensor, int]:
         """Cross-entropy of the current batch against labels drawn from the model; and its rows."""
-        logits = self.network.head(self._features(self._batch))
+        # Lightning computes training steps alone in the precision that was chosen.
+        with self.trainer.precision_plugin.train_step_context():
+            logits = self.network.head(all_rows(self._features(self._batch)))
         return nn.functional.cross_entropy(logits, sampled_labels(logits)), len(logits)
 
     @staticmethod
@@ -184,10 +200,22 @@ class Supervised(LightningModule):
         """Begin to collect logits."""
         self._logits = []
         self._set_mode(training=False)
+        if self.average is not None:
+            self.average.exchange(self.network)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Collect the logits of one batch."""
         self._logits.append(self.network(batch["views"]).double().cpu())
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Cut the weights of everything that is called by itself, and their averages."""
+        network = self.network
+        own = (network.backbone, network.aggregator, network.head)
+        for part in (*own, *self.objective.children()):
+            if part is not None:
+                shard(part, mesh)
+        if self.average is not None:
+            self.average.shard(network)
 
     def on_validation_epoch_end(self) -> None:
         """Judge the pass, and keep the weights if it is the best."""
@@ -195,6 +223,8 @@ class Supervised(LightningModule):
         if loss < min(self.history[:-1]):
             self.best_epoch = len(self.history) - 1
             self.best_state = trainable_state(self.network)
+        if self.average is not None:
+            self.average.exchange(self.network)
         report = self.objective.report()
         self.reports.append(report)
         if report:
@@ -204,6 +234,8 @@ class Supervised(LightningModule):
 
     def _record(self) -> float:
         """Enter the selection loss of a pass, and the AUROC of every source."""
+        held_out = self.held_out
+        self._logits = [held_out.group.gather(torch.cat(self._logits), len(held_out.labels))]
         loss = self._selection_loss()
         self.history.append(loss)
         logits = torch.cat(self._logits).numpy()
@@ -222,12 +254,12 @@ class Supervised(LightningModule):
         wanted = self.wanted
         assert isinstance(wanted.learning_rate, float)
         info = OPTIMIZERS[wanted.optimizer.name]
-        groups = weight_groups(self, wanted.weight_decay)
-        optimizer = info.build(groups, wanted.learning_rate, self.steps, wanted.optimizer)
+        groups = weight_groups(self, wanted.learning_rate, wanted.weight_decay, wanted.layer_decay)
+        optimizer = info.build(groups, self.steps, wanted.optimizer)
         if not info.scheduled:
             return optimizer
-        schedule = cosine(optimizer, self.steps, warmup=max(1, self.steps // 20))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = scheduled(optimizer, wanted.schedule, self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
@@ -239,7 +271,12 @@ class Supervised(LightningModule):
 
         inner = getattr(optimizer, "optimizer", optimizer)
         wanted = self.wanted.optimizer
+        taken = self.global_step
         OPTIMIZERS[wanted.name].step(self, inner, wanted, optimizer_closure, step)
+        self.log("train/learning_rate", torch.tensor(learning_rate(inner)), on_step=True)
+        # Not at the end of the batch: the checkpoint is saved there, before this module's hook.
+        if self.average is not None:
+            self.average.update(self.network, taken)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of."""

@@ -12,6 +12,7 @@ from roadwork.data.loading import ViewReader
 from roadwork.data.manifest import SampleSet
 from roadwork.data.shard_cache import ShardCache
 from roadwork.data.storage import is_remote, read_bytes
+from roadwork.data.view_cache import ViewFolder
 from roadwork.settings import Settings
 
 __all__ = ["OpenViews", "SharedViews", "image_reader", "open_views"]
@@ -23,12 +24,17 @@ _SHARED_BYTES = 2 << 30
 
 
 def open_views(settings: Settings) -> OpenViews:
-    """As resolved settings say: a new reader for every set; remote shards are kept on disk."""
+    """As resolved settings say: a new reader for every set.
+
+    Remote shards are kept on the local disk, and so are the views of sets larger than memory.
+    """
     size = settings.backbone.image_size
     assert isinstance(size, int), "resolve the settings first"
     tiles, workers = settings.backbone.views.tiles, settings.data.workers
     read = image_reader(settings)
-    return lambda dataset: ViewReader(dataset, size, tiles, workers, read)
+    room = int(settings.compute.view_cache_gigabytes * 1e9)
+    folder = ViewFolder(Path(settings.runs or "runs") / "views", room) if room else None
+    return lambda dataset: ViewReader(dataset, size, tiles, workers, read, folder)
 
 
 def image_reader(settings: Settings) -> Callable[[str], bytes]:

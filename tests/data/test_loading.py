@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from roadwork.data.loading import BatchStream, ViewReader, read_image, row_generator
+from roadwork.data.loading import (
+    BatchStream,
+    ViewReader,
+    batch_share,
+    read_image,
+    row_generator,
+)
 from roadwork.data.manifest import TrainSet
 from roadwork.data.order import ShardOrder, Shuffled
 from roadwork.data.shard_cache import ShardCache
@@ -128,44 +135,71 @@ def test_an_order_of_another_length_is_a_mistake() -> None:
         drawn(BatchStream(7, 2, 0, make_rows, order=Repeated()))
 
 
+def side_by_side(slices: list[list[list[int]]]) -> list[list[int]]:
+    """Batches from those of every process."""
+    return [list(chain.from_iterable(together)) for together in zip(*slices, strict=True)]
+
+
 @given(
     rows=st.integers(1, 60),
-    batch=st.integers(1, 9),
+    share=st.integers(1, 4),
     world=st.integers(1, 5),
     epoch=st.integers(0, 3),
 )
-def test_processes_share_a_pass(rows: int, batch: int, world: int, epoch: int) -> None:
-    if rows < world:
-        with pytest.raises(ConfigError, match=f"{rows} training rows cannot be shared by {world}"):
+def test_processes_share_every_batch(rows: int, share: int, world: int, epoch: int) -> None:
+    """Side by side, the slices are the batches that one process sees."""
+    batch = share * world
+    if min(rows, batch) % world:
+        with pytest.raises(ConfigError, match=f"cannot be shared equally by {world} processes"):
             BatchStream(rows, batch, 0, make_rows, rank=0, world=world)
         return
-    parts = []
-    for rank in range(world):
-        part = BatchStream(rows, batch, 0, make_rows, rank=rank, world=world)
+    one = BatchStream(rows, batch, 0, make_rows)
+    parts = [
+        BatchStream(rows, batch, 0, make_rows, rank=rank, world=world) for rank in range(world)
+    ]
+    for part in (one, *parts):
         part.set_epoch(epoch)
-        parts.append(drawn(part))
-        assert len(parts[-1]) == len(part)
-    assert len({len(part) for part in parts}) == 1
-    flat = [row for part in parts for rows_of in part for row in rows_of]
-    assert len(set(flat)) == len(flat)
-    # In the order that one process alone sees; no more than a batch each is left out.
-    whole = np.random.default_rng([0, epoch]).permutation(rows).tolist()
-    assert flat == whole[: len(flat)]
-    assert rows - len(flat) < world * min(batch, rows // world) + world
+        assert len(part) == len(one) == max(1, rows // batch)
+    slices = [drawn(part) for part in parts]
+    assert side_by_side(slices) == drawn(one)
+    assert {len(rows_of) for part in slices for rows_of in part} == {min(rows, batch) // world}
 
 
-def test_two_processes_see_what_one_sees_and_each_resumes() -> None:
-    one = sorted(row for batch in drawn(stream(24, 4, seed=1)) for row in batch)
-    both = []
-    for rank in range(2):
-        whole = drawn(BatchStream(24, 4, 1, make_rows, rank=rank, world=2))
-        both += [row for batch in whole for row in batch]
-        stopped = BatchStream(24, 4, 1, make_rows, rank=rank, world=2)
-        first = next(iter(stopped))["rows"].tolist()
-        resumed = BatchStream(24, 4, 1, make_rows, rank=rank, world=2)
-        resumed.load_state_dict(stopped.state_dict())
-        assert [first, *drawn(resumed)] == whole
-    assert sorted(both) == one == list(range(24))
+@pytest.mark.parametrize(
+    ("rows", "batch", "world", "said"),
+    [
+        (20, 5, 2, "a batch of 5 rows cannot be shared equally by 2 processes"),
+        (20, 1, 2, "a batch of 1 rows cannot"),
+        (3, 8, 4, r"a batch of 3 rows \(there are only 3 training rows\) cannot"),
+    ],
+)
+def test_a_batch_that_does_not_come_out_even_is_refused(
+    rows: int, batch: int, world: int, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        batch_share(rows, batch, world)
+
+
+@pytest.mark.parametrize("before", [1, 2, 4])
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_a_pass_is_finished_by_more_or_fewer_processes(before: int, after: int) -> None:
+    def of(rank: int, world: int) -> BatchStream:
+        return BatchStream(24, 4, 1, make_rows, rank=rank, world=world)
+
+    state = {}
+    for rank in range(before):
+        began = of(rank, before)
+        iterator = iter(began)
+        next(iterator), next(iterator)
+        state[rank] = began.state_dict()
+    assert all(found == {"next": 2} for found in state.values())
+    rest = []
+    for rank in range(after):
+        resumed = of(rank, after)
+        resumed.load_state_dict(state[0])
+        rest.append(drawn(resumed))
+    whole = drawn(of(0, 1))
+    assert side_by_side(rest) == whole[2:]
 
 
 def test_there_is_no_such_process() -> None:
@@ -264,6 +298,10 @@ def test_batches_hold_all_rows_in_order(workers: int, size: int, tmp_path: Path)
     batches = list(reader.batches(size))
     assert [len(batch) for batch in batches] == [min(size, 7 - s) for s in range(0, 7, size)]
     assert (np.concatenate(batches) == np.stack([reader(row) for row in range(7)])).all()
+    some = np.array([4, 5, 6, 6])
+    batches = list(reader.batches(size, some))
+    assert [len(batch) for batch in batches] == [min(size, 4 - s) for s in range(0, 4, size)]
+    assert (np.concatenate(batches) == np.stack([reader(int(row)) for row in some])).all()
 
 
 def test_what_fits_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,6 +330,32 @@ def test_rows_are_taken_in_any_order(
     reader(4)
     rows = np.array([5, 0, 4, 0, 2])
     assert (reader.take(rows) == np.stack([reader(int(row)) for row in rows])).all()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_rows_are_mirrored_where_asked_and_rows_that_repeat_are_decoded_once(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roadwork.data.loading._CACHE_BYTES", 0)
+    dataset = photographs(tmp_path, 4)
+    asked: list[str] = []
+
+    def read(uri: str) -> bytes:
+        asked.append(uri)
+        return Path(uri).read_bytes()
+
+    reader = ViewReader(dataset, 16, 9, workers, read)
+    found = reader.take([2, 0, 2, 3], np.array([True, False, False, True]))
+    assert sorted(asked) == sorted(dataset.uris[row] for row in (0, 2, 3))
+    expected = [reader(2)[:, :, ::-1], reader(0), reader(2), reader(3)[:, :, ::-1]]
+    assert (found == np.stack(expected)).all()
+
+
+def test_a_photograph_that_vanished_is_named_by_the_worker(tmp_path: Path) -> None:
+    dataset = photographs(tmp_path, 4)
+    Path(dataset.uris[2]).unlink()
+    with pytest.raises(DataError, match=r"2\.png .*does not exist"):
+        ViewReader(dataset, 16, 0, workers=3).take([0, 1, 2, 3])
 
 
 def test_one_reader_decodes_every_photograph_once(tmp_path: Path) -> None:

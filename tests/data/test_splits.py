@@ -199,3 +199,16 @@ def test_roles_are_those_of_the_plain_rule() -> None:
         home[names[index]] = list(Role)[role].value
     roles = assign_roles(made.table(rows), settings, seed)
     assert roles.tolist() == [home[row["group_id"]] for row in rows]
+
+
+def test_hashes_follow_what_is_in_a_set_and_not_where_it_lies() -> None:
+    parts = made.good_parts()
+    before = made.splits(parts).hashes()
+    assert list(before) == [str(role) for role in Role]
+    assert len(set(before.values())) == 5
+    moved = [[{**row, "uri": "/elsewhere"} for row in part] for part in parts]
+    assert made.splits(moved).hashes() == before
+    for key, value in (("label", 1 - parts[0][0]["label"]), ("group_id", "other")):
+        changed = [[{**parts[0][0], key: value}, *parts[0][1:]], *parts[1:]]
+        after = made.splits(changed).hashes()
+        assert [role for role in before if before[role] != after[role]] == ["train"]

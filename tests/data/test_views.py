@@ -156,3 +156,17 @@ def test_views_depend_on_their_box_alone() -> None:
     after = make_views(Image.fromarray(pixels), 32, 9)
     assert np.array_equal(before[1, :28, :28], after[1, :28, :28])
     assert not np.array_equal(before[9], after[9])
+
+
+@given(
+    width=st.integers(16, 160),
+    height=st.integers(16, 160),
+    size=st.integers(8, 96),
+    tiles=st.sampled_from([0, 9, "aspect"]),
+)
+def test_shared_work_changes_no_byte(width: int, height: int, size: int, tiles: Tiles) -> None:
+    pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    boxes = [(0, 0, width, height), *tile_boxes(width, height, tiles)]
+    alone = [image.resize((size, size), Image.Resampling.BICUBIC, box=box) for box in boxes]
+    assert (make_views(image, size, tiles) == np.stack([np.asarray(v) for v in alone])).all()

@@ -58,7 +58,14 @@ def small_settings(**changes: Any) -> Settings:
             "image_size": SIZE,
             "views": {"tiles": 0},
         },
-        "pretrain": {"epochs": 2, "batch_size": 5, "rank": 2, "prototypes": 16},
+        "pretrain": {
+            "epochs": 2,
+            "batch_size": 5,
+            "rank": 2,
+            "prototypes": 16,
+            "hidden": 24,
+            "local_crops": 2,
+        },
         "finetune": {
             "epochs": 3,
             "batch_size": 5,

@@ -63,7 +63,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 def test_every_method_trains_something_else(sources: Splits, checkpoints: Path) -> None:
     settings = small_settings(finetune={"epochs": 1})
     plain = finetune(small_backbone(settings), sources.train, sources.select, settings, checkpoints)
-    assert set(plain.history) == {"select_nll", "best_epoch", "execution"}
+    assert set(plain.history) == {"select_nll", "best_epoch", "execution", "curves"}
     seen = {plain.history["select_nll"][1]}
     for case in CASES:
         seen.add(run(sources, checkpoints, case, epochs=1).history["select_nll"][1])

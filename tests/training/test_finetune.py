@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -20,8 +19,7 @@ from roadwork.errors import TrainingError
 from roadwork.models.inference import predict_logits
 from roadwork.settings import Settings
 from roadwork.training import supervised as module
-from roadwork.training.finetune import Finetuned, augmented_batch, finetune
-from roadwork.training.fit import cosine, require_finite, weight_groups
+from roadwork.training.finetune import Finetuned, finetune
 from roadwork.training.refinement import refinement_loss
 from tests.training.made_photos import small_backbone, small_settings
 
@@ -154,11 +152,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from roadwork.data.manifest import SelectSet, TrainSet
 from roadwork.models.backbone import BACKBONES
+from roadwork.training import recorder
 from roadwork.training import supervised as module
 from roadwork.training.finetune import finetune
 from tests.training.made_photos import INFO, NAME, small_backbone, small_settings
 
 BACKBONES[NAME] = INFO
+recorder._clock = lambda: 0.0
 folder = Path(sys.argv[1])
 original = module.Supervised.training_step
 
@@ -312,64 +312,3 @@ def test_no_pass_at_all_is_the_probe(sets: Splits, checkpoints: Path) -> None:
     assert (predict_logits(found.classifier, sets.select, settings.data) == expected).all()
     # It was not chosen on the selection set, but says so: the claim is the larger one.
     assert set(found.classifier.exposure.uses) == {"train", "select"}
-
-
-def test_a_loss_that_is_no_number_stops_training(
-    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        torch.nn.CrossEntropyLoss, "forward", lambda *_: torch.full((5,), float("nan"))
-    )
-    with pytest.raises(TrainingError, match="the training loss is nan: lower the learning rate"):
-        run(sets, checkpoints)
-    for value in (float("inf"), -float("inf")):
-        with pytest.raises(TrainingError, match="inf"):
-            require_finite(torch.tensor(value), "training")
-    assert float(require_finite(torch.tensor(1.5), "training")) == 1.5
-
-
-def test_augmentation_depends_on_the_row_and_mirrors_half() -> None:
-    def read(row: int) -> np.ndarray:
-        return np.random.default_rng(row).integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
-
-    class Reader:
-        def take(self, rows: np.ndarray) -> np.ndarray:
-            return np.stack([read(int(row)) for row in rows])
-
-    labels = np.arange(200) % 2
-    rows = np.arange(200)
-    batch = augmented_batch(Reader(), labels, rows, 1, 0)  # pyright: ignore[reportArgumentType]
-    part = augmented_batch(Reader(), labels, rows[50:53], 1, 0)  # pyright: ignore
-    for key in batch:
-        assert torch.equal(batch[key][50:53], part[key])
-    plain = np.stack([read(int(row)) for row in rows])
-    views = batch["views"].numpy()
-    same = (views == plain).all(axis=(1, 2, 3, 4))
-    mirrored = (views == plain[:, :, :, ::-1]).all(axis=(1, 2, 3, 4))
-    assert (same ^ mirrored).all()
-    assert 70 < same.sum() < 130
-    assert batch["labels"].tolist() == labels.tolist()
-    assert 0.8 * 0.93 <= float(batch["gain"].min()) < float(batch["gain"].max()) <= 1.25 * 1.07
-    assert -0.08 <= float(batch["offset"].min()) < 0 < float(batch["offset"].max()) <= 0.08
-
-
-def test_the_rate_rises_and_falls_by_the_formula() -> None:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = cosine(optimizer, steps=10, warmup=2)
-    rates = []
-    for _ in range(11):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
-    assert rates[6] == pytest.approx(0.51)  # half-way down to 0.02
-    assert rates[10] == pytest.approx(0.02)
-
-
-def test_vectors_do_not_decay_and_frozen_weights_take_no_part() -> None:
-    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3))
-    network[1].bias.requires_grad_(False)
-    decayed, plain = weight_groups(network, 0.1)
-    assert [tuple(p.shape) for p in decayed["params"]] == [(3, 2)]
-    assert len(plain["params"]) == 2
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)

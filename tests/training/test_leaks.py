@@ -32,7 +32,7 @@ Fitted = tuple[Classifier, Classifier, FittedCalibrator, FittedConformal]
 def fitted(sets: Splits, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     """The whole chain, fitted in order."""
     folder = tmp_path_factory.mktemp("chain")
-    backbone = pretrain(small_backbone(SETTINGS), sets.train, SETTINGS, folder)
+    backbone = pretrain(small_backbone(SETTINGS), sets.train, SETTINGS, folder).backbone
     tuned = finetune(backbone, sets.train, sets.select, SETTINGS, folder)
     classifier = tuned.classifier
     logits = predict_logits(classifier, sets.calibrate, SETTINGS.data)

@@ -18,8 +18,10 @@ from roadwork.training.finetune import Finetuned, finetune
 from roadwork.training.objectives import LABEL_LOSSES
 from roadwork.training.optimizers import OPTIMIZERS
 from roadwork.training.refinement import refinement_loss
+from roadwork.training.schedules import SCHEDULES
 from tests.training.made_photos import small_backbone, small_settings
 
+FIGURES = ("loss", "grad_norm", "learning_rate")
 NAMES = pytest.mark.parametrize("name", OPTIMIZERS)
 
 
@@ -32,10 +34,39 @@ def run(sets: Splits, checkpoints: Path, name: str, **changes: Any) -> Finetuned
     return finetune(small_backbone(settings), sets.train, sets.select, settings, checkpoints)
 
 
-@NAMES
+# Every optimizer, every schedule, and whatever else has a state, in as few runs as that takes.
+RUNS = [
+    ("adamw", {}, {}),
+    ("adamw", {"schedule": "constant", "ema": 0.9}, {}),
+    ("schedule_free", {"layer_decay": 0.7}, {"accumulate": 2}),
+    ("sam", {"schedule": "linear", "layer_decay": 0.7, "ema": 0.9}, {"accumulate": 3}),
+    ("ademamix", {"schedule": "warmup_stable_decay", "layer_decay": 0.7}, {}),
+    ("sophia", {"schedule": "linear", "ema": 0.5}, {"accumulate": 2}),
+]
+
+
+def test_every_optimizer_and_schedule_is_among_the_runs() -> None:
+    assert {name for name, _, _ in RUNS} == set(OPTIMIZERS)
+    assert {"cosine", *(wanted.get("schedule", "cosine") for _, wanted, _ in RUNS)} == set(
+        SCHEDULES
+    )
+
+
+@pytest.mark.parametrize(("name", "changes", "compute"), RUNS)
 def test_a_run_killed_within_a_pass_goes_on_as_if_nothing_had_happened(
-    name: str, sets: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    changes: dict[str, Any],
+    compute: dict[str, Any],
+    sets: Splits,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def run(sets: Splits, checkpoints: Path, name: str) -> Finetuned:
+        settings = small_settings(
+            finetune={"optimizer": {"name": name}, **changes}, compute=compute
+        )
+        return finetune(small_backbone(settings), sets.train, sets.select, settings, checkpoints)
+
     whole = run(sets, tmp_path / "whole", name)
     original = module.Supervised.training_step
 
@@ -49,7 +80,9 @@ def test_a_run_killed_within_a_pass_goes_on_as_if_nothing_had_happened(
         with pytest.raises(Killed):
             run(sets, tmp_path / "killed", name)
     resumed = run(sets, tmp_path / "killed", name)
-    assert resumed.history == whole.history
+    assert resumed.history == whole.history  # with the curves of loss, norm and rate by step
+    names = whole.history["curves"]["name"]
+    assert [names.count(f"train/{figure}") for figure in FIGURES] == [12] * 3
     assert resumed.classifier.content_hash == whole.classifier.content_hash
     assert whole.history["select_nll"][1:] != [whole.history["select_nll"][0]] * 3
 
@@ -162,7 +195,7 @@ def test_ademamix_by_hand() -> None:
     w = nn.Parameter(torch.tensor([2.0]))
     wanted = OptimizerSettings(name="ademamix")
     optimizer = OPTIMIZERS["ademamix"].build(
-        [{"params": [w], "weight_decay": 0.1}], 0.01, 10, wanted
+        [{"params": [w], "lr": 0.01, "weight_decay": 0.1}], 10, wanted
     )
     assert isinstance(optimizer, AdEMAMix)
     w.grad = torch.tensor([0.5])
@@ -178,7 +211,8 @@ def test_every_optimizer_nears_the_bottom_of_a_bowl(name: str) -> None:
     """Not closer than a third: AdEMAMix swings for long at a rate that stays."""
     w = nn.Parameter(torch.tensor([1.0, -1.0]))
     info = OPTIMIZERS[name]
-    optimizer = info.build([{"params": [w], "weight_decay": 0.0}], 0.05, 200, OptimizerSettings())
+    groups = [{"params": [w], "lr": 0.05, "weight_decay": 0.0}]
+    optimizer = info.build(groups, 200, OptimizerSettings())
     if hasattr(optimizer, "train"):
         optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
     scale = torch.tensor([1.0, 10.0])

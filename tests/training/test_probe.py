@@ -15,7 +15,7 @@ from roadwork.errors import DataError
 from roadwork.models.classifier import attach_head
 from roadwork.models.inference import extract_features, predict_logits
 from roadwork.training import probe
-from roadwork.training.probe import _folds, _logistic_regression, fit_probe, set_linear_head
+from roadwork.training.probe import _folds, fit_probe, logistic_regression, set_linear_head
 from tests.training.made_photos import small_backbone, small_settings
 
 
@@ -34,7 +34,7 @@ def test_the_fold_of_the_standardisation_is_exact(
 ) -> None:
     monkeypatch.setattr(probe, "_STRENGTHS", (strength,))
     features, labels, groups = blobs()
-    weight, bias = _logistic_regression(features, labels, groups)
+    weight, bias = logistic_regression(features, labels, groups)
     scale = features.std(axis=0)
     standard = (features - features.mean(axis=0)) / np.where(scale > 1e-8, scale, 1.0)
     oracle = LogisticRegression(C=strength, max_iter=2000, tol=1e-6).fit(standard, labels)
@@ -50,14 +50,14 @@ def test_the_penalty_with_the_least_loss_on_other_groups_is_chosen(
     """Labels without any relation to the features: the strongest penalty wins."""
     rng = np.random.default_rng(3)
     features, groups = rng.normal(size=(80, 30)), np.repeat(np.arange(20), 4)
-    noise = _logistic_regression(features, np.tile([0, 1], 40), groups)[0]
+    noise = logistic_regression(features, np.tile([0, 1], 40), groups)[0]
     clear = features.copy()
     clear[:, 0] += 6.0 * np.tile([0, 1], 40)
-    signal = _logistic_regression(clear, np.tile([0, 1], 40), groups)[0]
+    signal = logistic_regression(clear, np.tile([0, 1], 40), groups)[0]
     monkeypatch.setattr(probe, "_STRENGTHS", (1e-4,))
-    assert (noise == _logistic_regression(features, np.tile([0, 1], 40), groups)[0]).all()
+    assert (noise == logistic_regression(features, np.tile([0, 1], 40), groups)[0]).all()
     monkeypatch.setattr(probe, "_STRENGTHS", (1.0,))
-    assert (signal == _logistic_regression(clear, np.tile([0, 1], 40), groups)[0]).all()
+    assert (signal == logistic_regression(clear, np.tile([0, 1], 40), groups)[0]).all()
 
 
 def test_folds_keep_groups_together_and_both_classes_to_learn_from() -> None:
@@ -77,7 +77,7 @@ def test_folds_keep_groups_together_and_both_classes_to_learn_from() -> None:
 def test_very_few_rows_are_enough(labels: list[int]) -> None:
     rows = len(labels)
     features = np.random.default_rng(0).normal(size=(rows, 3))
-    weight, _ = _logistic_regression(features, np.array(labels), np.arange(rows))
+    weight, _ = logistic_regression(features, np.array(labels), np.arange(rows))
     assert np.isfinite(weight).all() and np.abs(weight).max() > 0
 
 

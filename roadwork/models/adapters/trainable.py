@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from roadwork.models.sharding import whole
+
 __all__ = ["freeze_batch_statistics", "restore_trainable", "trainable", "trainable_state"]
 
 
@@ -17,8 +19,8 @@ def trainable(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def trainable_state(network: nn.Module) -> dict[str, Tensor]:
-    """Copies of what training changes."""
-    return {name: p.detach().cpu().clone() for name, p in trainable(network)}
+    """Copies of what training changes, put together where several processes share it."""
+    return {name: whole(p.detach()).cpu().clone() for name, p in trainable(network)}
 
 
 @torch.no_grad()

@@ -19,6 +19,8 @@ from torch.optim import AdamW, Optimizer
 from roadwork.settings import OptimizerSettings
 from roadwork.training.optimizers.sam import Sharpness
 from roadwork.training.optimizers.sophia import SophiaG
+from roadwork.training.processes import average_gradients
+from roadwork.training.schedules import warmup_steps
 
 __all__ = ["OPTIMIZERS", "OptimizerInfo", "Trained", "set_mode"]
 
@@ -34,6 +36,10 @@ class Trained(Protocol):
     @property
     def global_step(self) -> int:
         """Steps that are done."""
+        ...
+
+    def refuse_divergence(self, optimizer: Optimizer, loss: Tensor) -> None:
+        """Stop if a loss or its gradients, which stand in ``grad``, are no numbers."""
         ...
 
     def parameters(self) -> Any:
@@ -52,34 +58,33 @@ class OptimizerInfo:
     Attributes:
         title: for people.
         reference: where it is defined.
-        build: makes it from parameter groups, the learning rate, the number of all steps and the
+        build: makes it from parameter groups with their rates, the number of all steps and the
             settings.
-        scheduled: whether the rate follows the cosine; otherwise it stays.
+        scheduled: whether the rate follows a schedule; otherwise it stays after its warm-up.
         step: takes one step, given the module, the optimizer, the closure that computes loss and
             gradients of the batch, and Lightning's own step, which takes a closure.
     """
 
     title: str
     reference: str
-    build: Callable[[Groups, float, int, OptimizerSettings], Optimizer]
+    build: Callable[[Groups, int, OptimizerSettings], Optimizer]
     scheduled: bool
     step: Callable[[Trained, Optimizer, OptimizerSettings, Closure, Callable[[Closure], Any]], None]
 
 
-def _adamw(groups: Groups, rate: float, steps: int, wanted: OptimizerSettings) -> Optimizer:
-    return AdamW(groups, lr=rate)
+def _adamw(groups: Groups, steps: int, wanted: OptimizerSettings) -> Optimizer:
+    return AdamW(groups)
 
 
-def _schedule_free(groups: Groups, rate: float, steps: int, wanted: OptimizerSettings) -> Optimizer:
-    return AdamWScheduleFree(groups, lr=rate, warmup_steps=max(1, steps // 20))
+def _schedule_free(groups: Groups, steps: int, wanted: OptimizerSettings) -> Optimizer:
+    return AdamWScheduleFree(groups, warmup_steps=warmup_steps(steps))
 
 
-def _ademamix(groups: Groups, rate: float, steps: int, wanted: OptimizerSettings) -> Optimizer:
+def _ademamix(groups: Groups, steps: int, wanted: OptimizerSettings) -> Optimizer:
     # The paper's beta3 = 0.9999 halves a gradient in 7,000 steps: more than most runs have.
     slow = 0.9999 if steps >= _LONG_MEMORY else 0.999
     return AdEMAMix(
         groups,
-        lr=rate,
         betas=(0.9, 0.999, slow),
         alpha=wanted.alpha,
         weight_decouple=True,
@@ -87,8 +92,8 @@ def _ademamix(groups: Groups, rate: float, steps: int, wanted: OptimizerSettings
     )
 
 
-def _sophia(groups: Groups, rate: float, steps: int, wanted: OptimizerSettings) -> Optimizer:
-    return SophiaG(groups, lr=rate, gamma=wanted.gamma)
+def _sophia(groups: Groups, steps: int, wanted: OptimizerSettings) -> Optimizer:
+    return SophiaG(groups, gamma=wanted.gamma)
 
 
 def _plain(
@@ -134,6 +139,9 @@ def _with_curvature(
         loss, rows = module.curvature_loss()
         optimizer.zero_grad()
         loss.backward()
+        average_gradients(module.parameters())
+        # The curvature stays for long: what is no number would spoil every step from here.
+        module.refuse_divergence(optimizer, loss)
         optimizer.update_curvature(rows)
         optimizer.zero_grad()
     step(closure)

@@ -28,7 +28,7 @@ class Sharpness:
         self._start: list[Tensor] = []
 
     @torch.no_grad()
-    def ascend(self) -> float:
+    def ascend(self) -> Tensor:
         """Move along the gradients that stand in ``grad``; give their norm.
 
         A gradient of zero moves nothing.
@@ -36,14 +36,14 @@ class Sharpness:
         with_gradient = [p for p in self.parameters if p.grad is not None]
         self._start = [p.detach().clone() for p in self.parameters]
         if not with_gradient:
-            return 0.0
+            return torch.zeros(())
         norms = [torch.linalg.vector_norm(p.grad) for p in with_gradient if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(norms))
         scale = self.rho / (norm + 1e-12)
         for parameter in with_gradient:
             assert parameter.grad is not None
             parameter.add_(parameter.grad * scale.to(parameter))
-        return float(norm)
+        return norm
 
     @torch.no_grad()
     def descend(self) -> None:
