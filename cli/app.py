@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from cli.bundle import bundle_commands
 from cli.catalogue import list_entries
+from cli.compare import compare
 from cli.config import config_commands
 from cli.data import data_commands
 from cli.demo import demo
@@ -72,6 +73,7 @@ app.command()(predict)
 app.command()(report)
 app.command()(streetvision)
 app.command()(export)
+app.command()(compare)
 app.command()(promote)
 app.command()(rollback)
 app.command(name="list")(list_entries)

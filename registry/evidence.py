@@ -21,7 +21,7 @@ from roadwork.pairing import TestScores, UnpairableError, compare
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["collect_evidence", "load_report", "load_scores"]
+__all__ = ["artifact", "collect_evidence", "load_report", "load_scores"]
 
 
 def collect_evidence(registry: Registry, reference: str = "candidate") -> Evidence:
@@ -58,7 +58,7 @@ def load_report(registry: Registry, version: ModelVersion) -> EvaluationReport:
         RegistryError: its run has none.
         DataError: it was written by another version of roadwork.
     """
-    return EvaluationReport.from_json(_artifact(registry, version, REPORT))
+    return EvaluationReport.from_json(_of_version(registry, version, REPORT))
 
 
 def load_scores(registry: Registry, version: ModelVersion) -> TestScores:
@@ -70,19 +70,33 @@ def load_scores(registry: Registry, version: ModelVersion) -> TestScores:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    data = _artifact(registry, version, SCORES)
+    data = _of_version(registry, version, SCORES)
     return TestScores.from_table(pq.read_table(pa.BufferReader(data)))
 
 
-def _artifact(registry: Registry, version: ModelVersion, name: str) -> bytes:
-    if not version.run_id:
-        raise RegistryError(f"version {version.version} belongs to no run, so it has no {name}")
+def artifact(registry: Registry, run: str, name: str) -> bytes:
+    """One file of a run.
+
+    Raises:
+        RegistryError: the run has no such file, or it cannot be fetched.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
-        registry_errors(f"version {version.version} has no {name} in its run {version.run_id}"),
+        registry_errors(f"the run {run} has no {name}"),
     ):
-        fetched = registry.client.download_artifacts(version.run_id, name, folder)
-        return Path(fetched).read_bytes()
+        return Path(registry.client.download_artifacts(run, name, folder)).read_bytes()
+
+
+def _of_version(registry: Registry, version: ModelVersion, name: str) -> bytes:
+    if not version.run_id:
+        raise RegistryError(f"version {version.version} belongs to no run, so it has no {name}")
+    try:
+        return artifact(registry, version.run_id, name)
+    except RegistryError as error:
+        raise RegistryError(
+            f"version {version.version} has no {name} in its run {version.run_id}: "
+            f"{error.__cause__}"
+        ) from error
 
 
 def _figures_hash(figures: Mapping[str, Any]) -> str:

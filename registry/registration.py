@@ -5,37 +5,42 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import subprocess
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from registry.connection import Registry, as_default, open_registry, registry_errors
+from registry.connection import Registry, as_default, registry_errors
+from registry.provenance import code_tags
+from registry.runs import MlflowTracker, flatten, log_figures, one_run
 from registry.tags import (
     BUNDLE_HASH,
+    CURVES,
     DATA_HASH,
-    GIT_COMMIT,
+    EXPOSURE,
+    EXPOSURE_SUMMARY,
+    FIGURES,
     REPORT,
     REPORT_PAGE,
     SCORES,
+    SETTINGS,
+    TEST_HASH,
 )
+from registry.tracking import open_wandb, registry_of
+from registry.weights_and_biases import require_wandb, wants_wandb
 from roadwork import __version__
 from roadwork.bundle import ModelBundle
 from roadwork.evaluation.metrics import Metric
 from roadwork.evaluation.record import EvaluationReport
 from roadwork.pairing import TestScores
 from roadwork.settings import Settings
+from roadwork.training.curves import Curves
 
-__all__ = ["flatten", "register_bundle", "report_metrics"]
+__all__ = ["register_bundle", "report_metrics"]
 
 logger = logging.getLogger(__name__)
-
-_BATCH = 100  # MLflow takes at most 100 parameters in one call
-_LONGEST = 500  # characters of a parameter that every store of MLflow accepts
 
 
 def register_bundle(
@@ -48,9 +53,14 @@ def register_bundle(
     scores: TestScores | None = None,
     params: Mapping[str, str] | None = None,
     metrics: Mapping[str, float] | None = None,
+    curves: Curves | None = None,
+    pipeline_run: str | None = None,
     registry: Registry | None = None,
 ) -> str:
     """Register a sealed bundle as a new model version and let ``candidate`` point to it.
+
+    The MLflow run that training opened for this run of the pipeline is completed; without one, a
+    run is created. Weights & Biases receives a copy when ``track.wandb`` says so.
 
     Args:
         bundle_path: folder of the sealed bundle; verified first.
@@ -62,6 +72,8 @@ def register_bundle(
             another on the same images.
         params: further parameters.
         metrics: further metrics, by full name.
+        curves: learning curves; points that the run has already are not logged again.
+        pipeline_run: identifier of the run of the pipeline.
         registry: where to; by default what the environment and the settings name.
 
     Returns:
@@ -69,44 +81,38 @@ def register_bundle(
 
     Raises:
         BundleError: the bundle is not intact.
+        ConfigError: Weights & Biases is wanted, and its package is missing.
         RegistryError: MLflow refused; the run is then marked as failed, and no alias has moved.
     """
+    require_wandb(settings.track)
     bundle = ModelBundle.open(bundle_path)
-    registry = registry or open_registry(
-        runs=settings.runs,
-        model_name=settings.register_.model_name,
-        experiment=settings.register_.experiment,
-    )
-    tags = {BUNDLE_HASH: bundle.hash, DATA_HASH: data_hash, GIT_COMMIT: _git_commit()}
-    with (
-        registry_errors(f"cannot register the {bundle.title}"),
-        _run(registry, run_name, tags) as run,
-    ):
-        _log_figures(
-            registry,
-            run,
-            {**flatten(settings.model_dump(mode="json")), **(params or {})},
-            {**report_metrics(report), **(metrics or {})},
-        )
-        _log_files(registry, run, bundle, report, scores)
-        model_id = _log_model(registry, run, bundle)
-        version = _create_version(registry, run, model_id, tags)
+    registry = registry or registry_of(settings)
+    tags = {
+        BUNDLE_HASH: bundle.hash,
+        DATA_HASH: data_hash,
+        TEST_HASH: report.provenance.test_hash,
+        **code_tags(),
+    }
+    config = {**flatten(settings.model_dump(mode="json")), **(params or {})}
+    figures = {**report_metrics(report), **(metrics or {})}
+    curves = curves or Curves()
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder)
+        _write_files(files, bundle, report, settings, scores, curves)
+        with (
+            registry_errors(f"cannot register the {bundle.title}"),
+            one_run(registry, run_name, tags, pipeline_run) as run,
+        ):
+            log_figures(registry, run, config, figures)
+            MlflowTracker(registry, run).log(list(curves))
+            registry.client.log_artifacts(run, folder)
+            model_id = _log_model(registry, run, bundle)
+            version = _create_version(registry, run, model_id, tags)
+        if wants_wandb(settings.track):
+            identity = pipeline_run or run
+            _copy(settings, identity, run_name, {**config, **tags}, figures, curves, files)
     logger.info("%s is registered as %s version %s", bundle.title, registry.model_name, version)
     return version
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Leaves of a tree by dotted key: ``{"a": {"b": 1}}`` gives ``{"a.b": "1"}``."""
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, list) and value and isinstance(value[0], Mapping):
-            value = {str(number): item for number, item in enumerate(value)}
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value)
-            flat[f"{prefix}{key}"] = text[:_LONGEST]
-    return flat
 
 
 def report_metrics(report: EvaluationReport) -> dict[str, float]:
@@ -130,51 +136,46 @@ def _figures(name: str, metric: Metric) -> dict[str, float | None]:
     return {name: metric.value, f"{name}.low": metric.low, f"{name}.high": metric.high}
 
 
-@contextmanager
-def _run(registry: Registry, name: str, tags: Mapping[str, str]) -> Iterator[str]:
-    """An MLflow run that ends as FINISHED, or as FAILED when the block raises."""
-    client = registry.client
-    run = client.create_run(registry.experiment_id(), run_name=name, tags=dict(tags))
-    try:
-        yield run.info.run_id
-    except BaseException:
-        client.set_terminated(run.info.run_id, status="FAILED")
-        raise
-    client.set_terminated(run.info.run_id)
-
-
-def _log_figures(
-    registry: Registry, run: str, params: Mapping[str, str], metrics: Mapping[str, float]
-) -> None:
-    from mlflow.entities import Metric as MlflowMetric
-    from mlflow.entities import Param
-
-    now = int(time.time() * 1000)
-    listed = [Param(key, value) for key, value in sorted(params.items())]
-    for start in range(0, len(listed), _BATCH):
-        registry.client.log_batch(run, params=listed[start : start + _BATCH])
-    measured = [MlflowMetric(key, value, now, 0) for key, value in sorted(metrics.items())]
-    for start in range(0, len(measured), _BATCH):
-        registry.client.log_batch(run, metrics=measured[start : start + _BATCH])
-
-
-def _log_files(
-    registry: Registry,
-    run: str,
+def _write_files(
+    folder: Path,
     bundle: ModelBundle,
     report: EvaluationReport,
+    settings: Settings,
     scores: TestScores | None,
+    curves: Curves,
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder)
-        for name in (REPORT_PAGE, "metrics.json", "settings.json"):
-            (files / name).write_bytes(bundle.read(name))
-        (files / REPORT).write_text(report.to_json(), encoding="utf-8")
-        if scores is not None:
-            import pyarrow.parquet as pq
+    """Write the files of a run into a folder."""
+    import pyarrow.parquet as pq
 
-            pq.write_table(scores.to_table(), files / SCORES)
-        registry.client.log_artifacts(run, folder)
+    for name in (REPORT_PAGE, FIGURES, EXPOSURE):
+        (folder / name).write_bytes(bundle.read(name))
+    tree = settings.model_dump_json(indent=1)
+    (folder / SETTINGS).write_text(tree + "\n", encoding="utf-8")
+    (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
+    summary = json.dumps(bundle.exposure.counts(), indent=1, sort_keys=True)
+    (folder / EXPOSURE_SUMMARY).write_text(summary + "\n", encoding="utf-8")
+    pq.write_table(curves.to_table(), folder / CURVES)
+    if scores is not None:
+        pq.write_table(scores.to_table(), folder / SCORES)
+
+
+def _copy(
+    settings: Settings,
+    identity: str,
+    name: str,
+    config: Mapping[str, str],
+    figures: Mapping[str, float],
+    curves: Curves,
+    files: Path,
+) -> None:
+    """Complete the copy in Weights & Biases; the version is registered, whatever happens here."""
+    try:
+        run = open_wandb(settings, identity, name)
+        run.log(list(curves))
+        run.complete(config, figures, files, "evaluation")
+        run.close()
+    except Exception as error:
+        logger.warning("Weights & Biases did not take the whole run: %s", error)
 
 
 def _log_model(registry: Registry, run: str, bundle: ModelBundle) -> str:
@@ -276,12 +277,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         chosen.setLevel(before)
-
-
-def _git_commit() -> str:
-    """Commit of the checkout that this code lies in, or ``unknown``."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

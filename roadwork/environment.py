@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["TELEMETRY_OFF", "Environment", "silence_telemetry"]
+from roadwork.errors import ConfigError
+
+__all__ = [
+    "TELEMETRY_OFF",
+    "WANDB_KEY",
+    "WANDB_MODE",
+    "Environment",
+    "WandbMode",
+    "has_wandb_key",
+    "silence_telemetry",
+    "wandb_mode",
+]
 
 
 class Environment(BaseSettings):
@@ -49,6 +61,7 @@ TELEMETRY_OFF: dict[str, str] = {
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "OPENVINO_TELEMETRY_OPT_IN": "0",
+    "WANDB_ERROR_REPORTING": "false",
     "ZENML_ANALYTICS_OPT_IN": "false",
 }
 """Variables that switch off the usage reports of the libraries beneath us."""
@@ -58,3 +71,37 @@ def silence_telemetry() -> None:
     """Switch off usage reports in this process, unless the user has set the variable."""
     for name, value in TELEMETRY_OFF.items():
         os.environ.setdefault(name, value)
+
+
+WandbMode = Literal["off", "offline", "online"]
+WANDB_KEY = "WANDB_API_KEY"
+WANDB_MODE = "WANDB_MODE"
+_MODES: dict[str, WandbMode] = {
+    "disabled": "off",
+    "dryrun": "offline",
+    "offline": "offline",
+    "online": "online",
+    "run": "online",
+}
+
+
+def has_wandb_key() -> bool:
+    """Whether Weights & Biases can be told anything at all; the key itself is not read here."""
+    return bool(os.environ.get(WANDB_KEY))
+
+
+def wandb_mode() -> WandbMode:
+    """What the variables of Weights & Biases ask for: ``WANDB_MODE``; else online with a key.
+
+    Raises:
+        ConfigError: ``WANDB_MODE`` is no mode.
+    """
+    named = os.environ.get(WANDB_MODE)
+    if not named:
+        return "online" if has_wandb_key() else "off"
+    if named not in _MODES:
+        raise ConfigError(
+            f"the environment variable {WANDB_MODE} is {named!r}: set it to online, offline or "
+            "disabled, or unset it"
+        )
+    return _MODES[named]

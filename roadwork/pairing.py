@@ -152,6 +152,7 @@ def compare(
     metric: str = "mcc",
     resamples: int = 2000,
     seed: int = 0,
+    names: tuple[str, str] = ("candidate", "champion"),
 ) -> PairedDifference:
     """Metric of the candidate less that of the champion, on the images both were tested on.
 
@@ -162,6 +163,7 @@ def compare(
         metric: a name of ``roadwork.evaluation.metrics.METRICS``.
         resamples: bootstrap resamples of whole groups.
         seed: of the resampling.
+        names: what messages call the two.
 
     Raises:
         UnpairableError: no common images, too few groups, labels that differ, or an image or group
@@ -178,7 +180,7 @@ def compare(
             f"{len(differing)} of {len(first)} common test images have different labels in the "
             "two test sets: the labels were changed in between"
         )
-    for name, exposure in zip(("candidate", "champion"), exposures, strict=True):
+    for name, exposure in zip(names, exposures, strict=True):
         _refuse_seen(name, exposure, first)
     n_groups = len(np.unique(first.groups))
     if n_groups < LEAST_GROUPS:

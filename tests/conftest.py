@@ -28,8 +28,9 @@ os.environ.update(
     ZENML_ENABLE_RICH_TRACEBACK="false",
     MPLCONFIGDIR=str(_STATE / "matplotlib"),
 )
-for _name in [name for name in os.environ if name.startswith("ROADWORK_")]:
-    del os.environ[_name]
+for _name in [name for name in os.environ if name.startswith(("ROADWORK_", "WANDB_"))]:
+    if _name not in TELEMETRY_OFF:
+        del os.environ[_name]
 
 
 def pytest_sessionfinish() -> None:

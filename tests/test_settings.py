@@ -139,6 +139,7 @@ def test_all_faults_are_told_at_once() -> None:
             {"backbone": {"name": "vit_small_patch16_dinov3", "weights": "package"}},
             "package exists for tf_efficientnet_lite0 alone",
         ),
+        ({"backbone": {"name": "resnet50"}}, "not for resnet50: name that backbone, or a vit_"),
         ({"data": {"sources": [{"kind": "image_folder"}]}}, "ROADWORK_DATA is empty"),
     ],
 )

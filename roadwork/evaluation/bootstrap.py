@@ -9,6 +9,7 @@ sorted again. Resamples in which a metric is undefined (one class only) are skip
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,8 +25,11 @@ __all__ = [
     "RESAMPLES",
     "BootstrapResult",
     "PairedDifference",
+    "ResampledDifference",
     "bootstrap",
+    "describe_differences",
     "paired_bootstrap",
+    "percentile_interval",
     "resample_weights",
 ]
 
@@ -121,7 +125,7 @@ def bootstrap(
     for info in defined:
         values = np.concatenate(draws[info.name])
         skipped[info.name] = int(np.isnan(values).sum())
-        bounds, remark = _interval(values, scored.n_groups)
+        bounds, remark = percentile_interval(values, scored.n_groups)
         point = metrics[info.name]
         metrics[info.name] = Metric(
             value=point.value,
@@ -186,23 +190,40 @@ def paired_bootstrap(
             resamples=resamples,
             skipped=0,
         )
-    values = _differences(info, first, second, resamples, seed)
-    (low, high), remark = _interval(values, first.n_groups)
-    kept = values[~np.isnan(values)]
-    tail = 1 + min(int((kept <= 0).sum()), int((kept >= 0).sum()))
+    found = describe_differences(_differences(info, first, second, resamples, seed), first.n_groups)
     return PairedDifference(
         metric=metric,
         a=a.value,
         b=b.value,
         difference=b.value - a.value,
-        low=low,
-        high=high,
-        share=None if low is None else min(1.0, 2 * tail / (1 + len(kept))),
-        reason=remark,
+        low=found.low,
+        high=found.high,
+        share=found.share,
+        reason=found.reason,
         n_groups=first.n_groups,
         resamples=resamples,
-        skipped=len(values) - len(kept),
+        skipped=found.skipped,
     )
+
+
+@dataclass(frozen=True)
+class ResampledDifference:
+    """What resampled differences say: the fields of :class:`PairedDifference` of these names."""
+
+    low: float | None
+    high: float | None
+    share: float | None
+    reason: str | None
+    skipped: int
+
+
+def describe_differences(values: FloatArray, n_groups: int) -> ResampledDifference:
+    """Interval and ``share`` of resampled differences (B,), NaN where one is undefined."""
+    (low, high), reason = percentile_interval(values, n_groups)
+    kept = values[~np.isnan(values)]
+    tail = 1 + min(int((kept <= 0).sum()), int((kept >= 0).sum()))
+    share = None if low is None else min(1.0, 2 * tail / (1 + len(kept)))
+    return ResampledDifference(low, high, share, reason, skipped=len(values) - len(kept))
 
 
 def _differences(
@@ -226,10 +247,10 @@ def _scored(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike | None) -> S
     )
 
 
-def _interval(
+def percentile_interval(
     values: FloatArray, n_groups: int
 ) -> tuple[tuple[float | None, float | None], str | None]:
-    """Percentile bounds of the defined values, or none and the reason."""
+    """Percentile bounds of the defined ones of B values, or none and the reason."""
     if n_groups < 2:
         return (None, None), "no interval: a single group cannot be resampled"
     kept = values[~np.isnan(values)]

@@ -6,6 +6,7 @@ CSS pixels. Colour is never the only difference: classes also differ by place, l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,15 @@ from roadwork.evaluation.curves import ReliabilityBin, RiskCoverageCurve
 from roadwork.evaluation.markup import Markup, element, join
 from roadwork.evaluation.record import Coverage
 
-__all__ = ["coverage_chart", "histogram", "interval_bar", "reliability", "risk_coverage", "ticks"]
+__all__ = [
+    "cost_curve",
+    "coverage_chart",
+    "histogram",
+    "interval_bar",
+    "reliability",
+    "risk_coverage",
+    "ticks",
+]
 
 WIDTH = 420.0
 
@@ -71,9 +80,15 @@ class _Plot:
         )
 
     def frame(
-        self, xs: Sequence[float], ys: Sequence[float], x_label: str, y_label: str, unit: str = "%"
+        self,
+        xs: Sequence[float],
+        ys: Sequence[float],
+        x_label: str,
+        y_label: str,
+        unit: str = "%",
+        x_unit: str = "%",
     ) -> Markup:
-        """Grid lines, tick labels and the names of the axes."""
+        """Grid lines, tick labels and the names of the axes; a unit is "%" or nothing."""
         parts: list[str] = []
         for tick in ys:
             parts.append(self.line(self.x_low, tick, self.x_high, tick, "grid"))
@@ -82,7 +97,7 @@ class _Plot:
         for tick in xs:
             x = self.x(tick)
             parts.append(element("line", x1=x, y1=base, x2=x, y2=base + 4, class_="axis"))
-            parts.append(_text(x, base + 18, _tick(tick, "%"), "middle"))
+            parts.append(_text(x, base + 18, _tick(tick, x_unit), "middle"))
         right = self.left + self.width
         parts.append(element("line", x1=self.left, y1=base, x2=right, y2=base, class_="axis"))
         parts.append(_text(self.left + self.width / 2, base + 38, x_label, "middle", "name"))
@@ -195,6 +210,39 @@ def coverage_chart(rows: Mapping[str, Coverage], target: float, label: str) -> M
     parts.append(plot.line(target, 0, target, len(rows), "target"))
     parts.append(_text(plot.x(target), plot.top - 10, f"target {100 * target:g} %", "middle"))
     return _svg(plot.top + height + 48, label, *parts)
+
+
+def cost_curve(
+    points: Sequence[tuple[float, float]],
+    chosen: tuple[float, float, float, float] | None,
+    label: str,
+) -> Markup:
+    """Accuracy over the mean number of views of an image, from all views down to one.
+
+    Args:
+        points: views and accuracy, the most views first; the first is stage 2 on every image, the
+            last stage 1 on every image.
+        chosen: views, accuracy and its interval at the exits in use, or None.
+        label: the chart in words.
+    """
+    (most, whole), (fewest, glance) = points[0], points[-1]
+    shown = [*(y for _, y in points), *(chosen[1:] if chosen else ())]
+    step = next(s for s in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if max(shown) - min(shown) <= 5 * s)
+    low, high = math.floor(min(shown) / step) * step, math.ceil(max(shown) / step) * step
+    high = high if high > low else low + step
+    plot = _Plot(56, 34, 340, 270, most, high, 0, low)
+    levels = [low + step * index for index in range(round((high - low) / step) + 1)]
+    parts = [plot.frame(ticks(most), levels, "Views of an image, mean", "Accuracy", x_unit="")]
+    parts.append(plot.line(0, whole, most, whole, "ideal"))
+    parts.append(plot.line(fewest, glance, most, whole, "ideal"))
+    path = " ".join(f"{plot.x(x):.1f},{plot.y(y):.1f}" for x, y in points)
+    parts.append(element("polyline", points=path, class_="curve"))
+    if chosen:
+        views, accuracy, below, above = chosen
+        parts.append(plot.line(views, below, views, above, "whisker strong"))
+        x, y = plot.x(views), plot.y(accuracy)
+        parts.append(element("path", d=f"M{x:.1f} {y - 7:.1f}l7 7l-7 7l-7 -7z", class_="mark"))
+    return _svg(350, label, *parts)
 
 
 def interval_bar(

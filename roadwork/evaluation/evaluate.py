@@ -43,8 +43,10 @@ __all__ = [
     "REPORTED",
     "Baseline",
     "build_report",
+    "count_images",
     "settings_hash",
     "summarise_data",
+    "test_hash",
 ]
 
 REPORTED: tuple[str, ...] = (
@@ -107,9 +109,9 @@ def summarise_data(manifest: Manifest, sets: Iterable[SampleSet]) -> DataSummary
     sources = np.asarray(manifest.table.column("source").to_pylist())
     labels = manifest.table.column("label").to_numpy()
     return DataSummary(
-        roles={str(part.role): _count(part.labels, part.groups) for part in sets},
+        roles={str(part.role): count_images(part.labels, part.groups) for part in sets},
         sources={
-            str(name): _count(labels[sources == name], groups[sources == name])
+            str(name): count_images(labels[sources == name], groups[sources == name])
             for name in np.unique(sources)
         },
         quarantine=manifest.quarantine_counts(),
@@ -201,7 +203,7 @@ def build_report(
         classes=roadwork.CLASSES,
         model=model,
         data=data,
-        test=_count(labels, groups),
+        test=count_images(labels, groups),
         rows=tuple(rows),
         within_group=WithinGroup(n_pairs=pairs.n_pairs, n_groups=pairs.n_groups),
         comparison=tuple(comparison),
@@ -217,7 +219,7 @@ def build_report(
         exposure=exposure.counts(),
         provenance=Provenance(
             settings_hash=settings_hash(settings),
-            test_hash=_test_hash(test),
+            test_hash=test_hash(test),
             code_version=roadwork.__version__,
             seed=settings.seed,
             bootstrap=settings.evaluate.bootstrap,
@@ -227,7 +229,7 @@ def build_report(
     return report.rounded()
 
 
-def _test_hash(test: TestSet) -> str:
+def test_hash(test: TestSet) -> str:
     """Hash of what was judged; the whole row would bring in where the images lie."""
     columns = test.table.select(["sample_id", "label", "group_id"]).to_pydict()
     return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()
@@ -243,7 +245,8 @@ def _score(name: str, values: ArrayLike, labels: np.ndarray, groups: np.ndarray)
     return ScoredSet(probabilities=table, labels=labels, groups=groups)
 
 
-def _count(labels: np.ndarray, groups: np.ndarray) -> Count:
+def count_images(labels: np.ndarray, groups: np.ndarray) -> Count:
+    """Images, those of roadwork, and groups, of labels (N,) and groups (N,)."""
     return Count(
         n=len(labels),
         n_positive=int((labels == roadwork.POSITIVE).sum()),

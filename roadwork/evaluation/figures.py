@@ -5,6 +5,7 @@ from __future__ import annotations
 from roadwork.evaluation import drawing
 from roadwork.evaluation.markup import Markup, element
 from roadwork.evaluation.metrics import Metric
+from roadwork.evaluation.page import figure
 from roadwork.evaluation.record import Coverage, EvaluationReport
 from roadwork.evaluation.sections import table
 from roadwork.evaluation.verdict import DASH, number, percent, span
@@ -18,9 +19,9 @@ def calibration_section(report: EvaluationReport) -> Markup:
     charts = []
     if bins.before:
         chart = drawing.reliability(bins.before, "Reliability diagram before calibration")
-        charts.append(_figure("Before calibration", chart, _errors(report, "uncalibrated")))
+        charts.append(figure("Before calibration", chart, _errors(report, "uncalibrated")))
     chart = drawing.reliability(bins.after, "Reliability diagram after calibration")
-    charts.append(_figure("After calibration", chart, _errors(report, "model")))
+    charts.append(figure("After calibration", chart, _errors(report, "model")))
     return element(
         "section",
         element("h2", "Calibration"),
@@ -71,13 +72,13 @@ def selection_section(report: EvaluationReport) -> Markup:
         ),
         element(
             "div",
-            _figure(
+            figure(
                 "Risk and coverage",
                 curve,
                 "Most confident images first. The diamond is the defer rule"
                 f"{wrong}; it follows the prediction sets and need not lie on the curve.",
             ),
-            _figure(
+            figure(
                 "Scores by class",
                 scores,
                 "The dashed line is the threshold 0.5. Bars on its wrong side are errors.",
@@ -115,7 +116,7 @@ def promise_section(report: EvaluationReport) -> Markup:
         element("p", sets.guarantee),
         element(
             "div",
-            _figure(
+            figure(
                 f"Coverage on {report.test.n} test images",
                 chart,
                 "Dot and line: observed share and its exact 95 % interval. Shaded: where a kept "
@@ -137,15 +138,6 @@ def promise_section(report: EvaluationReport) -> Markup:
             range(1, 5),
         ),
         id="promise",
-    )
-
-
-def _figure(title: str, chart: Markup, below: str) -> Markup:
-    return element(
-        "figure",
-        element("figcaption", element("b", title)),
-        chart,
-        element("figcaption", below, class_="below"),
     )
 
 

@@ -195,7 +195,7 @@ def run_leave_one_out(manifest: Manifest, settings: Settings, folder: Path) -> L
             found.append(_left_out(source, str(error)))
             continue
         backbone = load_backbone(settings.backbone, settings.seed)
-        backbone = pretrain(backbone, splits.train, settings, folder / "checkpoints")
+        backbone = pretrain(backbone, splits.train, settings, folder / "checkpoints").backbone
         scores = score_held_out(
             source, splits, backbone, settings, folder / "checkpoints", views=views
         )

@@ -35,6 +35,7 @@ __all__ = [
     "ScoreHistogram",
     "WithinGroup",
     "WorstError",
+    "ten_digits",
 ]
 
 THUMBNAIL_BYTES = 12 * 1024
@@ -270,7 +271,7 @@ class EvaluationReport(Record):
 
     def rounded(self) -> Self:
         """A copy with every float cut to ten significant digits."""
-        return self.from_json(json.dumps(_ten_digits(self.model_dump(mode="json"))))
+        return self.from_json(json.dumps(ten_digits(self.model_dump(mode="json"))))
 
     def to_json(self) -> str:
         """The whole record as JSON with sorted keys: equal records, equal text."""
@@ -331,11 +332,12 @@ class EvaluationReport(Record):
         return cls.from_json(text)
 
 
-def _ten_digits(tree: Any) -> Any:
+def ten_digits(tree: Any) -> Any:
+    """A tree of plain values with every float cut to ten significant digits."""
     if isinstance(tree, float):
         return float(f"{tree:.10g}")
     if isinstance(tree, dict):
-        return {key: _ten_digits(value) for key, value in tree.items()}
+        return {key: ten_digits(value) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_ten_digits(value) for value in tree]
+        return [ten_digits(value) for value in tree]
     return tree

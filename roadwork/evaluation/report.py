@@ -8,13 +8,12 @@ it. Light and dark, on paper and on a telephone. Whatever comes from data is esc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib.resources import files
 
 from roadwork.evaluation import drawing
 from roadwork.evaluation.figures import calibration_section, promise_section, selection_section
 from roadwork.evaluation.markup import Markup, element, join
 from roadwork.evaluation.metrics import METRICS, Metric
+from roadwork.evaluation.page import document, key_tile
 from roadwork.evaluation.record import EvaluationReport
 from roadwork.evaluation.sections import (
     data_section,
@@ -37,7 +36,6 @@ __all__ = ["render_html"]
 
 _SHARES = frozenset({"accuracy", "balanced_accuracy"})
 _FIRST = ("auroc", "auprc", "within_group_auroc", "mcc")
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _SECTIONS: Mapping[str, str] = {
     "models": "Models",
     "calibration": "Calibration",
@@ -52,15 +50,6 @@ _SECTIONS: Mapping[str, str] = {
 
 def render_html(report: EvaluationReport) -> str:
     """Draw the report; equal reports give equal pages."""
-    title = f"roadwork evaluation: {report.name}"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", _css()),
-    )
     links = (element("a", words, href=f"#{name}") for name, words in _SECTIONS.items())
     body = element(
         "body",
@@ -86,12 +75,7 @@ def render_html(report: EvaluationReport) -> str:
             ),
         ),
     )
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
-
-
-@cache
-def _css() -> Markup:
-    return Markup(files("roadwork.evaluation").joinpath("report.css").read_text("utf-8"))
+    return document(f"roadwork evaluation: {report.name}", body)
 
 
 def _opening(report: EvaluationReport) -> Iterable[Markup]:
@@ -111,11 +95,11 @@ def _opening(report: EvaluationReport) -> Iterable[Markup]:
     )
     sets = report.conformal
     answered = sets.accepted_accuracy
-    tiles = [_tile("AUROC", *_written(report.metric("auroc")))]
-    tiles.append(_tile("Matthews correlation", *_written(report.metric("mcc"))))
-    tiles.append(_tile("Brier score (lower is better)", *_written(report.metric("brier"))))
+    tiles = [key_tile("AUROC", *_written(report.metric("auroc")))]
+    tiles.append(key_tile("Matthews correlation", *_written(report.metric("mcc"))))
+    tiles.append(key_tile("Brier score (lower is better)", *_written(report.metric("brier"))))
     tiles += [
-        _tile(
+        key_tile(
             f"Coverage of '{name}'",
             percent(found.value),
             f"{span(found.low, found.high, shares=True)}, exact" if found.n else "no such image",
@@ -123,22 +107,13 @@ def _opening(report: EvaluationReport) -> Iterable[Markup]:
         for name, found in ((name, sets.classes[name]) for name in report.classes)
     ]
     tiles.append(
-        _tile(
+        key_tile(
             "Answered alone",
             percent(1 - sets.defer),
             f"{percent(answered.value)} of these right" if answered.n else "nothing is answered",
         )
     )
     yield element("dl", *tiles, class_="key")
-
-
-def _tile(title: str, value: str, below: str) -> Markup:
-    return element(
-        "div",
-        element("dt", title),
-        element("dd", value, class_="value"),
-        element("dd", below, class_="span"),
-    )
 
 
 def _written(metric: Metric | None, *, shares: bool = False) -> tuple[str, str]:

@@ -17,7 +17,7 @@ SETTINGS = {
     "name": "small",
     "data": {"sources": [{"kind": "synthetic", "drives": 36, "min_frames": 4, "max_frames": 5}]},
     "backbone": {"name": "vit_pico_patch16_dinov3", "image_size": 32},
-    "pretrain": {"epochs": 1, "batch_size": 32, "rank": 4, "prototypes": 32},
+    "pretrain": {"epochs": 1, "batch_size": 32, "rank": 4, "prototypes": 32, "hidden": 64},
     "finetune": {"adapter": "lora", "epochs": 3, "batch_size": 8},
     "compute": {"checkpoint_every": 2},
     "evaluate": {"bootstrap": 100, "worst": 2},

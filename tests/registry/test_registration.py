@@ -21,7 +21,7 @@ from registry import (
     resolve_bundle,
 )
 from registry.evidence import load_report, load_scores
-from registry.registration import flatten
+from registry.runs import flatten
 from roadwork.bundle import ModelBundle
 from roadwork.environment import Environment
 from roadwork.errors import BundleError, RegistryError
@@ -84,7 +84,7 @@ def test_everything_lies_in_the_runs_folder_and_no_object_is_serialised(
     assert "pyfunc_model.py" in names
     assert "input_example.json" in names
     serialised = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin")
-    assert [n for n in names if n.endswith(serialised)] == ["exposure.bin"]
+    assert {n for n in names if n.endswith(serialised)} == {"exposure.bin"}
     assert "__pycache__" not in names
 
 
