@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.methods_cells import compute, train_vit
+from benchmarks.methods_cells import compute
 from benchmarks.methods_figures import RESAMPLES, Results, markdown, summarise
 from benchmarks.methods_plan import (
     RUNS,
@@ -40,6 +40,7 @@ from benchmarks.methods_plan import (
     wanted_cells,
 )
 from benchmarks.photographs import Photographs, decode, read_manifest
+from benchmarks.vit_start import train_vit
 from roadwork.data.views import Tiles
 
 _LEAST_UNSEEN = 30  # images: fewer of a source are too few to judge by
@@ -230,7 +231,7 @@ def main() -> None:
     )
     if wanted.quick:
         quick = {"seeds": (0,), "folds": 2, "size": 48, "epochs": 1, "vit_drives": 60}
-        plan = replace(plan, quick=True, vit_epochs=1, **quick)
+        plan = replace(plan, quick=True, vit_steps=40, **quick)
     limit = 0.0 if wanted.report else wanted.limit_seconds
     print(
         report(

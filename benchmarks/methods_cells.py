@@ -1,10 +1,9 @@
-"""What one process of ``benchmarks.methods`` does: train a cell, or the vision transformer."""
+"""What one process of ``benchmarks.methods`` does: train a cell."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import logging
 import os
 import time
@@ -140,74 +139,3 @@ def compute(plan: Plan, cell: Cell) -> dict[str, Any]:
         "seconds": round(time.monotonic() - start, 2),
         "gigabytes": round(torch.cuda.max_memory_allocated() / 1e9, 2) if cuda else None,
     }
-
-
-def train_vit(plan: Plan, record: Path) -> None:
-    """Train the vision transformer from random weights on generated scenes; one view each."""
-    from safetensors.torch import save_file
-    from sklearn.metrics import roc_auc_score
-
-    from roadwork.data.ingest import ingest
-    from roadwork.data.sources import open_sources
-    from roadwork.data.splits import cut
-    from roadwork.models.backbone import contiguous, load_backbone
-    from roadwork.settings import parse_settings, resolve
-    from roadwork.training.finetune import finetune
-    from roadwork.training.views import SharedViews
-
-    quiet()
-    start = time.monotonic()
-    scenes = {"kind": "synthetic", "drives": plan.vit_drives, "faults": False}
-    settings = resolve(
-        parse_settings(
-            {
-                "name": "methods-vit",
-                "runs": plan.scratch,
-                "data": {"sources": [scenes], "workers": 2},
-                "split": {"select": 0.12, "calibrate": 0.06, "conformal": 0.06, "test": 0.12},
-                "backbone": {
-                    "name": plan.vit,
-                    "weights": "random",
-                    "image_size": plan.size,
-                    "views": {"tiles": 0},
-                },
-                "pretrain": {"enabled": False},
-                "finetune": {
-                    "adapter": "full",
-                    "epochs": plan.vit_epochs,
-                    "patience": plan.vit_epochs,
-                    "batch_size": 32,
-                    "learning_rate": 5e-4,
-                    "weight_decay": 0.05,
-                },
-                "compute": {"checkpoint_every": 10**6, "precision": plan.precision},
-            }
-        )
-    )
-    splits = cut(ingest(open_sources(settings), settings.data), settings.split, settings.seed)
-    views = SharedViews(settings, memory=4 << 30)
-    tuned = finetune(
-        load_backbone(settings.backbone, settings.seed),
-        splits.train,
-        splits.select,
-        settings,
-        Path(plan.scratch, "checkpoints"),
-        views=views,
-    )
-    test, labels = views(splits.test), splits.test.labels
-    scores = {
-        "probe on random weights": roc_auc_score(labels, margins_of(tuned.baseline, test)),
-        "trained": roc_auc_score(labels, margins_of(tuned.classifier, test)),
-    }
-    weights = contiguous(tuned.classifier.network.backbone.state_dict())
-    target = Path(plan.vit_weights)
-    save_file(weights, target.with_suffix(".partial"))
-    target.with_suffix(".partial").rename(target)
-    facts = {
-        "backbone": plan.vit,
-        "images": len(splits.train),
-        "chosen": tuned.history["best_epoch"],
-        "test_auroc": scores,
-        "seconds": round(time.monotonic() - start),
-    }
-    record.write_text(json.dumps(facts, indent=1) + "\n")

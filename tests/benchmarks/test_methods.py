@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks import methods_figures
+from benchmarks import methods_figures, methods_plan
 from benchmarks.methods_cells import temperature
 from benchmarks.methods_figures import (
     FIGURES,
@@ -24,6 +25,17 @@ from benchmarks.methods_plan import RUNS, TABLES, Cell, Plan, Table, settings_of
 from benchmarks.photographs import Photographs, Sets, deal
 
 PLAN = Plan(data="photographs", scratch="scratch", vit_weights="vit.safetensors", folds=3)
+
+
+RATES = (1e-4, 3e-4, 1e-3)
+
+
+@pytest.fixture(autouse=True)
+def _three_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the present plan has: a choice takes more than one rate."""
+    runs = {**RUNS, "lora": replace(RUNS["lora"], rates=RATES)}
+    monkeypatch.setattr(methods_plan, "RUNS", runs)
+    monkeypatch.setattr(methods_figures, "RUNS", runs)
 
 
 def made_photographs() -> Photographs:
@@ -187,9 +199,7 @@ def test_the_rate_of_least_selection_loss_is_chosen_when_all_are_there() -> None
 
 def test_cells_wait_for_the_rate() -> None:
     before = list(wanted_cells(["losses"], PLAN, [], lambda run: None))
-    assert {(cell.run, cell.rate) for cell in before} == {
-        ("lora", rate) for rate in RUNS["lora"].rates
-    }
+    assert {(cell.run, cell.rate) for cell in before} == {("lora", rate) for rate in RATES}
     assert {cell.seed for cell in before} == {0}
     after = set(wanted_cells(["losses"], PLAN, [], lambda run: 3e-4))
     chosen = {cell for cell in after if cell.rate == 3e-4}
@@ -201,7 +211,7 @@ def test_equal_answers_differ_by_nothing_and_worse_ones_by_less_than_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(methods_figures, "RESAMPLES", 200)
-    results = filled({("lora", rate): 0.1 for rate in RUNS["lora"].rates})
+    results = filled({("lora", rate): 0.1 for rate in RATES})
     worse = filled({("focal", 1e-4): 0.1}, noise=3.0)
     results.cells |= {
         **worse.cells,
