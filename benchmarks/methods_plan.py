@@ -278,7 +278,7 @@ def settings_of(plan: Plan, cell: Cell) -> Any:
                 "seed": cell.seed,
                 "runs": plan.scratch,
                 "data": {"sources": [photograph_source(plan)], "workers": 1},
-                "backbone": {**backbone, "image_size": plan.size, "views": dict(run.views)},
+                "backbone": {**backbone, "image_size": plan.size, "views": {"tiles": 9, **run.views}},
                 "pretrain": {"enabled": False},
                 "finetune": {
                     **finetune,

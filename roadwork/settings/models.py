@@ -18,7 +18,7 @@ class ViewSettings(Strict):
     """One global view and overlapping tiles, pooled over the tiles."""
 
     tiles: Literal[0, 9, "aspect"] = Field(
-        default=9,
+        default="aspect",
         description="0: global view alone; 9: a grid of 3 x 3 tiles; aspect: nine tiles in one, "
         "two or three rows (or columns), as the picture's aspect asks.",
     )
