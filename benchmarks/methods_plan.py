@@ -170,8 +170,8 @@ TABLES: Mapping[str, Table] = {
     ),
     "unseen": Table(
         "A source of which nothing was learned",
-        ("probe", "probe both", "linear", "lora", "full"),
-        ("probe",),
+        ("probe", "probe both", "lora", "by aspect, schedule-free", "by aspect, Gatekeeper 0.3"),
+        ("probe", "probe both"),
         unseen=True,
         note="The negatives of the named source against the works of cities that were not learned "
         "from either. Only one source has works, so no other source can be left out.",
@@ -278,7 +278,11 @@ def settings_of(plan: Plan, cell: Cell) -> Any:
                 "seed": cell.seed,
                 "runs": plan.scratch,
                 "data": {"sources": [photograph_source(plan)], "workers": 1},
-                "backbone": {**backbone, "image_size": plan.size, "views": {"tiles": 9, **run.views}},
+                "backbone": {
+                    **backbone,
+                    "image_size": plan.size,
+                    "views": {"tiles": 9, **run.views},
+                },
                 "pretrain": {"enabled": False},
                 "finetune": {
                     **finetune,
