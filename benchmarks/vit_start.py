@@ -134,7 +134,10 @@ def teach(lesson: Lesson, target: Path) -> dict[str, Any]:
         schedule.step()
         if (step + 1) % 100 == 0:
             seconds = time.monotonic() - start
-            print(f"{seconds:5.0f} s: step {step + 1}, cosine {1 - float(loss.detach()):.3f}", flush=True)
+            print(
+                f"{seconds:5.0f} s: step {step + 1}, cosine {1 - float(loss.detach()):.3f}",
+                flush=True,
+            )
     student.eval()
     with torch.no_grad():
         left = float(torch.stack([error(crops(held)) for _ in range(4)]).mean())

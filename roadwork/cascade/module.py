@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from roadwork.cascade.losses import CASCADE_OBJECTIVES, cascade_losses
 from roadwork.cascade.selection import SelectionLoss, selection_loss
 from roadwork.settings import CascadeSettings
-from roadwork.training.fit import require_finite
+from roadwork.training.divergence import DivergenceGuard
 from roadwork.training.schedules import adamw
 
 __all__ = ["CascadeHeads", "HeadBatches"]
@@ -48,8 +49,9 @@ class HeadBatches:
 class CascadeHeads(LightningModule):
     """Two heads on standardised features; remembers those with the lowest selection loss.
 
-    Logged at every pass: ``cascade/loss`` and the selection losses, ``cascade/select_nll`` of the
-    cascade, ``cascade/select_first_nll`` and ``cascade/select_second_nll`` of the stages.
+    Logged are ``cascade/loss`` at every step, and the selection losses at every pass:
+    ``cascade/select_nll`` of the cascade, ``cascade/select_first_nll`` and
+    ``cascade/select_second_nll`` of the stages.
 
     Attributes:
         history: selection losses of every pass; pass 0 is the start.
@@ -81,10 +83,12 @@ class CascadeHeads(LightningModule):
         self.wanted = wanted
         self.held_out = held_out
         self.steps = steps
+        self.guard = DivergenceGuard("cascade")
         self.history: list[SelectionLoss] = []
         self.best_epoch = 0
         self.best_state: dict[str, Tensor] = {}
         self._logits: list[tuple[Tensor, Tensor]] = []
+        self._losses: list[Tensor] = []
 
     @torch.no_grad()
     def score_start(self) -> None:
@@ -100,9 +104,18 @@ class CascadeHeads(LightningModule):
         """The objective on one batch."""
         first, second = self(batch)
         loss = cascade_losses(first, second, batch["labels"], self.wanted, self.log_variances)
-        loss = require_finite(loss, "cascade's training")
-        self.log("cascade/loss", loss, on_step=False, on_epoch=True, batch_size=len(first))
+        self._losses = [loss.detach()]
+        self.log("cascade/loss", loss, on_step=True, on_epoch=False)
         return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm, and stop before a step that would spoil the weights."""
+        self.guard.clip(self, optimizer, self._losses, gradient_clip_val or math.inf)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to collect logits."""

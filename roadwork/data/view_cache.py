@@ -6,11 +6,13 @@ every pass after the first is so spared the decoding.
 
 One file holds one set: a record for each row, of eight bytes of checksum and the views. It is
 sparse at first and filled in the order in which rows are asked for. A record counts when its
-checksum is right, and otherwise it is as if it had never been written. So nothing needs a lock:
+checksum is right, and otherwise it is as if it had never been written. So no record needs a lock:
 several processes may fill and read the same file, since whoever decodes a row writes the same
 bytes, and a process that is killed, or a machine that loses power, leaves at worst a record that
-is decoded again. It is read and written with system calls, not mapped into memory, where a full
-disk or a truncated file would end the process with a signal instead of an error.
+is decoded again. Whoever has a file open holds a shared lock on it, whose only meaning is that the
+file is in use and is not deleted to make room; the system takes it back when its process ends. The
+file is read and written with system calls, not mapped into memory, where a full disk or a truncated
+file would end the process with a signal instead of an error.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ class ViewCache:
         self._record = _HEADER + math.prod(shape)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         weakref.finalize(self, os.close, self._file)
+        fcntl.flock(self._file, fcntl.LOCK_SH)
         if os.fstat(self._file).st_size < rows * self._record:
             os.ftruncate(self._file, rows * self._record)
         self._writes = True
@@ -115,22 +118,18 @@ class ViewFolder:
     max_bytes: int
 
     def open(self, dataset: SampleSet, size: int, tiles: Tiles) -> ViewCache | None:
-        """The cache of a set; older ones make room for it, the least recently opened first.
+        """The cache of a set; others make room for it, the least recently opened first.
+
+        Those that are open, here or in another process, stay.
 
         Returns:
-            None where the set's views are larger than all caches may be, or the folder cannot be
-            written; the log says which.
+            None where there is no room for the set's views, or the folder cannot be written; the
+            log says which.
         """
         shape = (view_count(tiles), size, size, 3)
         needed = len(dataset) * (_HEADER + math.prod(shape))
         if needed > self.max_bytes:
-            logger.info(
-                "views of the %s set take %.1f GB and are decoded in every pass: more than "
-                "compute.view_cache_gigabytes",
-                dataset.role,
-                needed / 1e9,
-            )
-            return None
+            return _no_room(dataset, needed)
         name = fingerprint(
             *(str(sha256) for sha256 in dataset.column("sha256")),
             repr(shape),
@@ -143,7 +142,8 @@ class ViewFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             with (self.path / "evict.lock").open("wb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                self._make_room(needed, file)
+                if not self._make_room(needed, file):
+                    return _no_room(dataset, needed)
                 cache = ViewCache(file, len(dataset), shape)
             os.utime(file)
         except OSError as error:
@@ -151,10 +151,10 @@ class ViewFolder:
             return None
         return cache
 
-    def _make_room(self, needed: int, own: Path) -> None:
+    def _make_room(self, needed: int, own: Path) -> bool:
         """Delete caches until one of ``needed`` bytes fits beside the others, as if all were full.
 
-        Who reads a deleted cache goes on reading: its space is free once it is closed.
+        False, with nothing deleted, where too many are in use.
         """
         others = []
         for path in self.path.glob(f"*{_SUFFIX}"):
@@ -163,8 +163,34 @@ class ViewFolder:
                     stat = path.stat()
                     others.append((stat.st_mtime_ns, stat.st_size, path))
         total = needed + sum(size for _, size, _ in others)
+        idle = []
         for _, size, path in sorted(others):
-            if total <= self.max_bytes:
-                return
+            if total > self.max_bytes and not _in_use(path):
+                idle.append(path)
+                total -= size
+        if total > self.max_bytes:
+            return False
+        for path in idle:
             path.unlink(missing_ok=True)
-            total -= size
+        return True
+
+
+def _in_use(path: Path) -> bool:
+    """Whether anybody has a cache open; none can be opened meanwhile, ``evict.lock`` is held."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:  # deleted by hand
+        return False
+    return False
+
+
+def _no_room(dataset: SampleSet, needed: int) -> None:
+    logger.info(
+        "views of the %s set take %.1f GB and are decoded in every pass: more than "
+        "compute.view_cache_gigabytes leaves room for",
+        dataset.role,
+        needed / 1e9,
+    )

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -34,11 +35,13 @@ __all__ = [
     "Machine",
     "attention_backend",
     "choose_attention",
+    "every_kernel",
 ]
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = {"FA3": "flash_attn_interface", "FA4": "flash_attn.cute"}
+_PACKAGES = {"FA3": "flash_attn_interface", "FA4": "flash_attn/cute"}
+_DISTRIBUTIONS = {"FA3": "flash_attn_interface", "FA4": "flash-attn-4"}
 _NEWEST_FIRST = ("fa4", "fa3")
 
 
@@ -181,10 +184,11 @@ def _attention_layers(network: nn.Module) -> list[nn.Module]:
 
 
 def _installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # of a parent package
-        return False
+    """Whether a package, or a folder within one, is there; nothing foreign is imported."""
+    top, _, folder = package.partition("/")
+    found = importlib.util.find_spec(top)
+    places = [] if found is None else found.submodule_search_locations or []
+    return any((Path(place) / folder).is_dir() for place in places) if folder else found is not None
 
 
 def _nothing(machine: Machine) -> str | None:
@@ -222,8 +226,23 @@ def _package_obstacle(
     if name not in machine.registry:
         return f"PyTorch {torch.__version__} does not know {name}"
     if name not in machine.packages:
-        return f"the package {_PACKAGES[name].partition('.')[0]} is not installed"
+        return f"the package {_DISTRIBUTIONS[name]} is not installed"
     return None
+
+
+def every_kernel() -> AbstractContextManager[object]:
+    """PyTorch's choice among all of its kernels again, within a scope that allows one alone.
+
+    The flash kernels compute in 16 bits only: inside, attention can be computed in 32.
+    """
+    return sdpa_kernel(
+        [
+            SDPBackend.FLASH_ATTENTION,
+            SDPBackend.CUDNN_ATTENTION,
+            SDPBackend.EFFICIENT_ATTENTION,
+            SDPBackend.MATH,
+        ]
+    )
 
 
 @contextlib.contextmanager

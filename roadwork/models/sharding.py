@@ -44,7 +44,7 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def whole(value: Any) -> Any:
-    """Cut tensors put together, also within mappings and sequences; everything else as it is.
+    """Cut tensors put together, also within dicts, lists and tuples; everything else as it is.
 
     All processes must call it together.
     """
@@ -52,8 +52,8 @@ def whole(value: Any) -> Any:
         return value.full_tensor()
     if isinstance(value, dict):
         return {key: whole(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [whole(part) for part in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(whole(part) for part in value)
     return value
 
 

@@ -40,7 +40,8 @@ class ComputeSettings(Strict):
     accumulate: Count = Field(
         default=1,
         description="Parts in which a process computes its batch, one after another, to save "
-        "memory.",
+        "memory; all but the last are computed a second time in the backward pass, so n parts "
+        "cost (n - 1) / n of a forward pass more.",
     )
     checkpoint_every: Count = Field(
         default=25, description="Training steps between two checkpoints."

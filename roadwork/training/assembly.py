@@ -17,7 +17,9 @@ from roadwork.data.exposure import Exposure, Use
 from roadwork.data.loading import BatchStream, ViewReader
 from roadwork.data.manifest import SelectSet, TrainSet
 from roadwork.data.order import Order
+from roadwork.fingerprint import code_hash, fingerprint
 from roadwork.models.adapters import ADAPTERS, restore_trainable
+from roadwork.models.backbone import state_hash
 from roadwork.models.classifier import Classifier, RoadworkNetwork, build_classifier_network
 from roadwork.settings import FinetuneSettings, Settings
 from roadwork.training.augmentation import augmented_batch
@@ -153,8 +155,33 @@ def assemble(
         offsets=PRIOR_CORRECTIONS[wanted.prior_correction](drawing.strata, drawing.plan),
         miner=miner,
         parts=settings.compute.accumulate,
+        seed=settings.seed,
+        run=_fingerprint(baseline, train, select, settings),
     )
     return module, stream
+
+
+def _fingerprint(
+    baseline: Classifier, train: TrainSet, select: SelectSet, settings: Settings
+) -> str:
+    """Of everything that decides what a run learns; checkpoints of another run are refused.
+
+    How it is computed is no matter: compiled and plain runs, and those of one process and of
+    several, share their checkpoints. So the probe's head does not count, which several processes
+    find up to rounding; it follows from the rest.
+    """
+    return fingerprint(
+        baseline.spec.model_dump_json(),
+        state_hash(baseline.network.backbone.state_dict()),
+        baseline.exposure.to_bytes().hex(),
+        train.content_hash,
+        select.content_hash,
+        settings.finetune.model_dump_json(),
+        settings.backbone.model_dump_json(),
+        settings.data.shards.model_dump_json(include={"to", "window"}),
+        str(settings.seed),
+        code_hash(["roadwork.training.finetune"]),
+    )
 
 
 def adapted_network(

@@ -65,7 +65,11 @@ class SafeCheckpointIO(CheckpointIO):
                 partial.unlink(missing_ok=True)
             full = isinstance(error, OSError) and error.errno == errno.ENOSPC
             what = "the disk is full: make room" if full else f"{error}: make the folder writable"
-            goes_on = "goes on from the earlier one" if target.exists() else "starts anew"
+            goes_on = (
+                "goes on from the earlier one (scripts/train.py: with --ckpt_path)"
+                if target.exists()
+                else "starts anew"
+            )
             raise TrainingError(
                 f"cannot write the checkpoint {target}: {what}; then the same command {goes_on}"
             ) from error
@@ -88,13 +92,22 @@ class CheckpointEvery(Callback):
     """Saves after every so many steps, and after the first step of a pass.
 
     Never after the last step of a pass: validation comes next, and the first step of the following
-    pass records its outcome.
+    pass records its outcome. Where passes have a single step, that is too late, and the outcome is
+    saved right before it.
     """
 
     def __init__(self, path: Path, steps: int) -> None:
         """Overwrite ``path`` each time."""
         self.path = path
         self.steps = steps
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save the outcome of a pass of one step."""
+        # Not at the start of the pass: Lightning would take the one before for unfinished.
+        if trainer.num_training_batches == 1 and trainer.current_epoch > 0:
+            trainer.save_checkpoint(self.path)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -23,9 +23,11 @@ from roadwork.settings import BackboneSettings, ComputeSettings, FinetuneSetting
 from roadwork.training.assembly import Drawing, assemble, chosen_classifier
 from roadwork.training.checkpoint import CheckpointEvery, SafeCheckpointIO, load_checkpoint
 from roadwork.training.data_module import RoadworkData
+from roadwork.training.patience import Patience
 from roadwork.training.probe import require_two_classes
 from roadwork.training.processes import Group
 from roadwork.training.supervised import Supervised
+from roadwork.training.trainer_options import require_planned
 
 __all__ = ["TrainingCLI", "fine_tuning"]
 
@@ -47,9 +49,15 @@ def fine_tuning(
         compute: How it is computed, in one process.
 
     Raises:
-        ConfigError: an impossible combination, or weights that cannot be had.
+        ConfigError: an impossible combination, weights that cannot be had, or several processes.
         DataError: the data cannot be used.
     """
+    if compute.processes > 1 or compute.strategy != "ddp":
+        raise ConfigError(
+            f"model.compute: processes {compute.processes} and strategy {compute.strategy}: this "
+            "door trains in one process. Leave both out, or use the pipeline (zenml pipeline run "
+            "training_pipeline), which starts the processes"
+        )
     settings = data.complete(
         backbone=backbone.model_dump(), finetune=finetune.model_dump(), compute=compute.model_dump()
     )
@@ -119,16 +127,25 @@ class TrainingCLI(LightningCLI):
         """Read the command line, and look at the checkpoint before any work is done.
 
         Raises:
-            ConfigError: there is no such checkpoint.
+            ConfigError: there is no such checkpoint, or it holds no weights that can be judged; or
+                an option of the trainer goes against the settings.
             TrainingError: it is damaged, or holds anything but tensors and plain values.
         """
         super().parse_arguments(parser, args)
-        given = self.config[self.config.subcommand].ckpt_path
+        wanted = self.config[self.config.subcommand]
+        require_planned(vars(wanted.trainer))
+        given = wanted.ckpt_path
         if given is None:
             return
         if not Path(given).is_file():
             raise ConfigError(f"--ckpt_path {given}: there is no such file")
-        load_checkpoint(Path(given))
+        found = load_checkpoint(Path(given))
+        if self.config.subcommand == "validate" and _within_pass(found):
+            raise ConfigError(
+                f"--ckpt_path {given}: it was written within a pass of schedule_free, and holds "
+                "the weights that train, not the averaged ones that answer: use one from "
+                "checkpoints/"
+            )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What two parts need to know is said once."""
@@ -145,10 +162,14 @@ class TrainingCLI(LightningCLI):
         """
         wanted = self._get(self.config_init, "trainer")
         last = Path(wanted["default_root_dir"]) / "last.ckpt"
-        own = CheckpointEvery(last, self.datamodule.settings.compute.checkpoint_every)
+        settings = self.datamodule.settings
+        own = [
+            CheckpointEvery(last, settings.compute.checkpoint_every),
+            Patience("select/nll", settings.finetune.patience),
+        ]
         trainer = super().instantiate_trainer(
             plugins=[*_listed(wanted["plugins"]), SafeCheckpointIO()],
-            callbacks=[*_listed(wanted["callbacks"]), own],
+            callbacks=[*_listed(wanted["callbacks"]), *own],
             **kwargs,
         )
         if trainer.world_size > 1:
@@ -185,6 +206,12 @@ def _listed(given: Any) -> list[Any]:
     if given is None:
         return []
     return given if isinstance(given, list) else [given]
+
+
+def _within_pass(checkpoint: dict[str, Any]) -> bool:
+    """Whether ScheduleFree's weights are those that train."""
+    groups = [g for state in checkpoint.get("optimizer_states", []) for g in state["param_groups"]]
+    return any(group.get("train_mode", False) for group in groups)
 
 
 def _precision(wanted: str) -> str:

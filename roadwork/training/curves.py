@@ -122,13 +122,17 @@ class Curves:
         Raises:
             DataError: its step lies before one that the curve has.
         """
+        return self._followed_by(point).add(point)
+
+    def _followed_by(self, point: Point) -> _Curve:
+        """The curve of a point that comes next in it."""
         before = self.newest(point.name)
         if before is not None and point.step <= before.step:
             raise DataError(
                 f"the curve {point.name} has step {before.step} already, so step {point.step} "
                 "cannot follow"
             )
-        return self._curves.setdefault(point.name, _Curve()).add(point)
+        return self._curves.setdefault(point.name, _Curve())
 
     def columns(self) -> dict[str, list[Any]]:
         """Plain columns (``name``, ``step``, ``pass``, ``value``, ``seconds``) for JSON."""
@@ -145,8 +149,11 @@ class Curves:
     def of_columns(cls, *several: Mapping[str, Sequence[Any]]) -> Self:
         """Curves from what :meth:`columns` gave, of several trainings with names of their own.
 
+        All points are kept as they are: they were thinned when they were recorded.
+
         Raises:
-            DataError: a column is missing, or of another length than the others.
+            DataError: a column is missing, or of another length than the others; or the steps of a
+                curve are not in order.
         """
         curves = cls()
         for columns in several:
@@ -158,7 +165,11 @@ class Curves:
                     f"{', '.join(SCHEMA.names)}"
                 ) from None
             for name, step, epoch, value, seconds in rows:
-                curves.add(Point(name, step, epoch, math.nan if value is None else value, seconds))
+                known = math.nan if value is None else value
+                point = Point(name, step, epoch, known, seconds)
+                curve = curves._followed_by(point)
+                curve.kept.append(point)
+                curve.seen += 1
         return curves
 
     def to_table(self) -> pa.Table:

@@ -34,8 +34,9 @@ __all__ = ["RoadworkData"]
 class RoadworkData(LightningDataModule):
     """Reads the sources, cuts the sets, and gives batches of TRAIN and of VAL_SELECT.
 
-    The sets are those of the pipeline with the same settings. The other three are never opened
-    here: what is trained in this way can be calibrated and judged on them afterwards.
+    The sets are those of the pipeline with the same settings. Ingest looks at every photograph, to
+    group look-alikes before the sets are cut; then the other three are put aside unused, so that
+    what is trained in this way can be calibrated and judged on them afterwards.
 
     Attributes:
         settings: of the whole run, resolved; without a model those of the size dial.
@@ -101,11 +102,12 @@ class RoadworkData(LightningDataModule):
         """
         if hasattr(self, "train"):
             return
-        splits = cut(
-            ingest(open_sources(self.settings), self.settings.data),
-            self.settings.split,
-            self.settings.seed,
-        )
+        settings = self.settings
+        embed = None
+        if settings.data.fusion.embedding_cosine is not None:
+            from roadwork.models.embedder import embed_images as embed
+        manifest = ingest(open_sources(settings), settings.data, embed)
+        splits = cut(manifest, settings.split, settings.seed)
         validate_model_selection(splits.train, splits.select)
         self.train, self.select = splits.train, splits.select
 

@@ -18,6 +18,9 @@ __all__ = ["STUDENT_TEMPERATURE", "PrototypeHead", "dino_loss", "koleo"]
 STUDENT_TEMPERATURE = 0.1
 """Divides the student's cosines, in DINO, iBOT, DINOv2 and DINOv3 alike."""
 _BOTTLENECK = 256
+# Deviations of an output that are told from rounding: beside its mean, and at all.
+_LEAST_SHARE = 1e-3
+_LEAST = 1e-6
 
 
 class PrototypeHead(nn.Module):
@@ -48,6 +51,29 @@ class PrototypeHead(nn.Module):
                 nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
         nn.init.normal_(self.prototypes)
+
+    @torch.no_grad()
+    def standardise(self, features: Tensor) -> None:
+        """Scale and shift the layers so that each gives mean 0 and deviation 1 on features (M, D).
+
+        The data-dependent start of Salimans & Kingma (1602.07868, equation 6) and Krähenbühl et
+        al. (1511.06856), layer by layer. That DINO's head starts so is ours: features share a
+        large mean, beside which new layers hardly pass on what tells pictures apart. Their cosines
+        with any prototype are then alike and all targets nearly uniform. To leave that takes steps,
+        of which published runs have 10^5 and ours a few hundred.
+
+        Outputs that differ by less than a thousandth of their mean keep their scale.
+        """
+        values = features.float()
+        for layer in self.layers:
+            values = layer(values)
+            if isinstance(layer, nn.Linear):
+                mean = values.mean(dim=0)
+                scale = values.std(dim=0, correction=0)
+                scale = torch.where(scale > _LEAST_SHARE * mean.abs() + _LEAST, scale, 1.0)
+                layer.weight.div_(scale[:, None])
+                layer.bias.sub_(mean).div_(scale)
+                values = (values - mean) / scale
 
     def forward(self, features: Tensor) -> Tensor:
         """Cosines with all prototypes."""

@@ -1,8 +1,8 @@
 """Divergence: a step that would spoil the weights is refused before it is taken.
 
 Gradients are clipped to a norm; a norm that is no number stops training, so that weights, optimizer
-and checkpoints stay good. The figures of a step come to the host in one transfer, which is the only
-time that a step waits for the device.
+and checkpoints stay good. The losses of a step and the norm come to the host in one transfer, for
+which the step waits. Hard negatives and Sophia's curvature have transfers of their own.
 """
 
 from __future__ import annotations
@@ -88,16 +88,21 @@ class DivergenceGuard:
 
     def _error(self, module: LightningModule, optimizer: Optimizer, what: str) -> TrainingError:
         trainer = module.trainer
-        advice = f"Lower {self.part}.learning_rate"
-        if str(trainer.precision) != "32-true":
-            advice += ", or set compute.precision: 32"
         kept = [path for path in map(_written, trainer.callbacks) if path]  # pyright: ignore
+        advice = f"Lower {self.part}.learning_rate; training then starts anew"
+        if str(trainer.precision) != "32-true":
+            advice = f"Lower {self.part}.learning_rate, or set compute.precision: 32; "
+            advice += (
+                "with precision 32 it goes on from there, with another rate it starts anew"
+                if kept
+                else "training then starts anew"
+            )
         where = (
             f"the last good checkpoint is {kept[0]}" if kept else "no checkpoint was written yet"
         )
         return TrainingError(
             f"training stopped in {_place(module, optimizer)}: {what}. The step was not taken, and "
-            f"{where}. {advice}; training then starts anew."
+            f"{where}. {advice}."
         )
 
 

@@ -3,11 +3,12 @@
 The loss is that of DINOv2 (Oquab et al., 2304.07193): cross-entropy between crops for the class
 token, cross-entropy behind the mask for the patches, and 0.1 KoLeo on the student's global class
 tokens. From DINOv2's and DINOv3's published settings come also the student's temperature (0.1), the
-teacher's (0.04 to 0.07 within the first 30 % of the run), the shares of masked patches, the three
-iterations of Sinkhorn-Knopp and the start of the decay of the weights (0.04, here constant). Rank
-and trained weights are ExPLoRA's. Ours are, because data and batches are far smaller: the number of
-prototypes, the teacher's momentum at the start, light instead of strong colour jitter, and
-schedules as shares of the run; and the learning rate, which the paper's scripts do not tell.
+shares of masked patches, the three iterations of Sinkhorn-Knopp, and where the teacher's
+temperature (0.04) and the decay of the weights (0.04) start; here both stay there. Rank
+and trained weights are ExPLoRA's. Ours are, because data, batches and steps are far fewer: the
+start of the heads (:meth:`Explora.start_heads`), the number of prototypes, the teacher's momentum
+at the start, light instead of strong colour jitter, and schedules as shares of the run; and the
+learning rate, which the paper's scripts do not tell.
 """
 
 from __future__ import annotations
@@ -37,15 +38,13 @@ from roadwork.training.ibot import ibot_loss
 from roadwork.training.layer_decay import weight_groups
 from roadwork.training.optimizers import OPTIMIZERS
 from roadwork.training.schedules import scheduled
-from roadwork.training.teacher import follow, teacher_momentum, teacher_temperature
+from roadwork.training.teacher import TEACHER_TEMPERATURE, follow, teacher_momentum
 
 __all__ = ["FIGURES", "Branch", "Explora"]
 
 logger = logging.getLogger(__name__)
 _KOLEO_WEIGHT = 0.1
 _WEIGHT_DECAY = 0.04
-_TEMPERATURE = (0.04, 0.07)
-_TEMPERATURE_WARMUP = 0.3
 
 FIGURES = ("loss", "dino", "ibot", "koleo", "entropy", "divergence", "spread", "neighbour")
 """Logged each step as ``pretrain/NAME``; their means over a pass are the history."""
@@ -118,18 +117,34 @@ class Explora(LightningModule):
         self.register_buffer("start", torch.zeros(len(FIGURES)))
         self.register_buffer("batches", torch.zeros(()))
 
+    @torch.no_grad()
+    def start_heads(self, batch: dict[str, Tensor]) -> None:
+        """Let the new heads tell apart what the backbone, as it came, tells apart in a batch.
+
+        Call it once, before training and before anything is compiled, wrapped or cut; a checkpoint
+        overrules it. Of the patches, those behind the masks are taken; without any, the patches'
+        head has no part in the loss and stays as it is.
+        """
+        mask = batch["mask"].transpose(0, 1).flatten(0, 1)
+        tokens = self.student.backbone(self._pixels(batch, "large", slice(0, GLOBAL_CROPS)))
+        self.student.head.standardise(tokens[:, 0])
+        patches = tokens[:, self.student.backbone.prefix :][mask]
+        if len(patches):
+            self.student.patch_head.standardise(patches)
+        for name in ("head", "patch_head"):
+            own = getattr(self.student, name).state_dict()
+            getattr(self.teacher, name).load_state_dict(own, strict=True)
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch of stacked :class:`~roadwork.training.crops.Crops`."""
-        temperature = teacher_temperature(
-            self.global_step, self.steps, *_TEMPERATURE, _TEMPERATURE_WARMUP
-        )
         count = batch["gain"].shape[1]
         large = self._pixels(batch, "large", slice(0, GLOBAL_CROPS))
         mask = batch["mask"].transpose(0, 1).flatten(0, 1)
         with torch.no_grad():
             seen = self.teacher.backbone(large)
-            targets = self.centring(self.teacher.head(seen[:, 0]), temperature)
-            patch_targets = self.patch_centring(self.teacher.patches(seen, mask), temperature)
+            targets = self.centring(self.teacher.head(seen[:, 0]), TEACHER_TEMPERATURE)
+            hidden = self.teacher.patches(seen, mask)
+            patch_targets = self.patch_centring(hidden, TEACHER_TEMPERATURE)
         tokens = self._tokens(pixels=large, mask=mask)
         features = tokens[:, 0]
         described = [features]

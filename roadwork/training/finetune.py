@@ -13,7 +13,6 @@ from roadwork.data.contract import validate_model_selection
 from roadwork.data.exposure import Exposure, require_unexposed
 from roadwork.data.loading import batch_share
 from roadwork.data.manifest import SelectSet, TrainSet
-from roadwork.fingerprint import code_hash, fingerprint
 from roadwork.models.backbone import Backbone
 from roadwork.models.classifier import Classifier
 from roadwork.models.execution import execution
@@ -130,20 +129,7 @@ def finetune(
     module, stream = assemble(
         baseline, train, select, settings, drawing, read, open_set(select), group
     )
-    folder = checkpoints / (
-        "finetune-"
-        + fingerprint(
-            backbone.content_hash,
-            train.content_hash,
-            select.content_hash,
-            # How it is computed is no matter: compiled and plain runs, and those of one process and
-            # of several, share their checkpoints.
-            settings.finetune.model_dump_json(),
-            settings.backbone.model_dump_json(),
-            str(settings.seed),
-            code_hash([__name__]),
-        )
-    )
+    folder = checkpoints / f"finetune-{module.run}"
     computed: dict[str, object] = {}
     recorder = Recorder(tracker)
     network = module.network

@@ -12,17 +12,18 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 
 from roadwork.allocator import keep_freed_memory
 from roadwork.data.loading import BatchStream
-from roadwork.errors import TrainingError
+from roadwork.errors import Interrupted
 from roadwork.training.checkpoint import CheckpointEvery, SafeCheckpointIO, load_checkpoint
+from roadwork.training.patience import Patience
 from roadwork.training.processes import current
 from roadwork.training.recorder import Recorder
 from roadwork.training.strategies import trainer_arguments
 
-__all__ = ["PlainProgress", "fit", "require_finite"]
+__all__ = ["PlainProgress", "fit"]
 
 logger = logging.getLogger(__name__)
 _LINE_EVERY = 10.0  # seconds between two plain lines
@@ -61,8 +62,8 @@ def fit(
 
     Raises:
         ConfigError: the strategy does not suit the module, or the machines share no folder.
-        TrainingError: the checkpoint is refused, the loss is not finite, or training was
-            interrupted.
+        Interrupted: somebody stopped training.
+        TrainingError: the checkpoint is refused, or the loss is not finite.
     """
     keep_freed_memory()
     checkpoint = folder / "last.ckpt"
@@ -77,7 +78,7 @@ def fit(
     recorders = [] if recorder is None else [recorder]
     callbacks: list[Callback] = [bar, *recorders, CheckpointEvery(checkpoint, checkpoint_every)]
     if monitor is not None:
-        callbacks.append(EarlyStopping(monitor, patience=patience, min_delta=0.0, mode="min"))
+        callbacks.append(Patience(monitor, patience))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Lightning advises more worker processes; our stream decodes in threads ahead of use.
@@ -92,7 +93,6 @@ def fit(
         # Features are changed by nobody in place.
         warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*returned a view.*")
         trainer = Trainer(
-            accelerator="auto",
             **trainer_arguments(group, strategy),
             max_epochs=epochs,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
@@ -116,7 +116,7 @@ def fit(
                 raise
             # Lightning turns an interrupt into an exit, and ignores every later interrupt.
             signal.signal(signal.SIGINT, handler)
-            raise TrainingError(
+            raise Interrupted(
                 f"training was interrupted at step {trainer.global_step}; the same command goes on "
                 "from the last checkpoint"
             ) from None
@@ -158,16 +158,3 @@ class PlainProgress(Callback):
             int(trainer.num_training_batches),
             values,
         )
-
-
-def require_finite(loss: torch.Tensor, what: str) -> torch.Tensor:
-    """The loss itself, if it is a number.
-
-    Raises:
-        TrainingError: it is not.
-    """
-    if not torch.isfinite(loss):
-        raise TrainingError(
-            f"the {what} loss is {loss.item()}: lower the learning rate, or use precision 32"
-        )
-    return loss

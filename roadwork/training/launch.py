@@ -19,6 +19,7 @@ import logging
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,18 +29,26 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from roadwork import errors
-from roadwork.errors import RoadworkError, TrainingError
+from roadwork.errors import Interrupted, RoadworkError, TrainingError
 from roadwork.settings import Settings
 from roadwork.training.curves import Point, Tracker
-from roadwork.training.processes import require_devices
+from roadwork.training.processes import cores, require_devices, warn_of_cores
 
-__all__ = ["MARK", "Saved", "launched", "run_workers"]
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore
+
+__all__ = ["JOB", "MARK", "Saved", "launched", "run_workers"]
+
+logger = logging.getLogger(__name__)
 
 MARK = "\x1e"
 """Begins a line that a worker means for its launcher."""
+
+JOB = "job.json"
+"""Says what to do, in the folder of :func:`launched`."""
 
 _TAIL = 12  # lines of a worker that died without a word are shown
 _GRACE = 20.0  # seconds to stop in after an interrupt
@@ -76,10 +85,13 @@ def launched(
     Raises:
         ConfigError: there are fewer GPUs than processes.
         RoadworkError: whatever a worker raised, as its own class.
-        TrainingError: a worker died, or training was interrupted.
+        Interrupted: somebody stopped training.
+        TrainingError: a worker died.
     """
-    processes = settings.compute.processes
+    processes, strategy = settings.compute.processes, settings.compute.strategy
     require_devices(processes)
+    logger.info("%s: %d processes are started (%s)", task, processes, strategy)
+    warn_of_cores(processes)
     with tempfile.TemporaryDirectory(prefix="roadwork-") as temporary:
         folder = Path(temporary)
         for name, value in inputs.items():
@@ -88,7 +100,7 @@ def launched(
         (folder / "results").mkdir()
         (folder / "settings.json").write_text(settings.model_dump_json())
         job = {"task": task, "checkpoints": str(checkpoints.resolve()), "inputs": list(inputs)}
-        (folder / "job.json").write_text(json.dumps(job))
+        (folder / JOB).write_text(json.dumps(job))
         command = [sys.executable, "-m", "roadwork.training.worker", str(folder)]
         run_workers(command, processes, folder, tracker)
         yield folder / "results"
@@ -108,18 +120,17 @@ def run_workers(
 
     Raises:
         RoadworkError: whatever the worker that failed first raised, as its own class.
-        TrainingError: a worker died, or training was interrupted.
+        Interrupted: somebody stopped training.
+        TrainingError: a worker died.
     """
-    from torch.distributed import TCPStore
-
-    # The meeting place of the workers is here, so that no port is promised that another may take.
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    workers = _Workers(command, processes, store.port, tracker)
+    store = _meeting_place()
+    workers = _Workers(processes, tracker)
     try:
+        workers.start(command, store.port)
         failed = workers.wait()
     except KeyboardInterrupt:
         workers.interrupt()
-        raise TrainingError(
+        raise Interrupted(
             "training was interrupted; the same command goes on from the last checkpoint"
         ) from None
     finally:
@@ -128,23 +139,41 @@ def run_workers(
         raise _error(folder, failed, workers.codes[failed], workers.tails[failed], processes)
 
 
+def _meeting_place() -> TCPStore:
+    """Where the workers meet: held here, so that no port is promised that another may take."""
+    from torch.distributed import TCPStore
+
+    # Left to itself it would listen to all networks.
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    return TCPStore(
+        "127.0.0.1",
+        port,
+        is_master=True,
+        wait_for_workers=False,
+        master_listen_fd=listener.detach(),
+    )
+
+
 class _Workers:
     """The running processes, and what they say."""
 
-    def __init__(
-        self, command: list[str], processes: int, port: int, tracker: Tracker | None
-    ) -> None:
+    def __init__(self, processes: int, tracker: Tracker | None) -> None:
+        self.processes = processes
         self.tracker = tracker
         self.codes: dict[int, int] = {}
         self.tails: list[deque[str]] = [deque(maxlen=_TAIL) for _ in range(processes)]
         self._lines: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._running: dict[int, subprocess.Popen[str]] = {}
         self._readers: dict[int, threading.Thread] = {}
-        for rank in range(processes):
+
+    def start(self, command: list[str], port: int) -> None:
+        """Start all; whatever goes wrong, :meth:`end` ends those that run."""
+        for rank in range(self.processes):
             # A session of its own: an interrupt from the terminal comes here, and once to each.
             worker = subprocess.Popen(
                 command,
-                env=_environment(rank, processes, port),
+                env=_environment(rank, self.processes, port),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -246,8 +275,7 @@ def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
         "MASTER_PORT": port,
         "TORCHELASTIC_USE_AGENT_STORE": True,
     }
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    usual = {"OMP_NUM_THREADS": str(threads)}
+    usual = {"OMP_NUM_THREADS": str(max(1, cores() // processes))}
     if sys.platform == "linux":
         # All are on this machine, whatever its name resolves to.
         usual["GLOO_SOCKET_IFNAME"] = "lo"

@@ -23,6 +23,9 @@ _BEFORE = re.compile(
     r"(?:^|\.)backbone\."
     r"(?:cls_token|reg_token|mask_token|pos_embed|patch_embed|rope|norm_pre|conv_stem|bn1)(?:\.|$)"
 )
+_VECTOR = re.compile(
+    r"(?:^|\.)(?:cls_token|reg_token|mask_token)$|\.lora_magnitude_vector\.[^.]+\.weight$"
+)
 
 
 def layer_depths(names: Iterable[str]) -> dict[str, int]:
@@ -58,6 +61,10 @@ def weight_groups(
 ) -> list[dict[str, Any]]:
     """Trainable parameters in groups for an optimizer: matrices decay, vectors do not.
 
+    Vectors are biases, norms and scales; by name also the tokens, and the magnitudes of DoRA,
+    which have the form (1, O, 1, 1) at a convolution. Their form alone does not tell them from
+    matrices: an adapter of rank 1 has it too.
+
     Args:
         module: whatever trains.
         rate: learning rate of the head.
@@ -76,7 +83,8 @@ def weight_groups(
     for name, parameter in every.items():
         if not parameter.requires_grad:
             continue
-        below, vector = top - depths[name], parameter.ndim <= 1
+        below = top - depths[name]
+        vector = parameter.ndim <= 1 or _VECTOR.search(name) is not None
         group = groups.setdefault(
             (below, vector),
             {

@@ -49,6 +49,7 @@ from roadwork.training.views import image_reader
 __all__ = ["Pretrained", "pretrain"]
 
 logger = logging.getLogger(__name__)
+_START = 64  # training images from which the heads begin
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,14 @@ def pretrain(
         )
     )
     with ThreadPoolExecutor(max(1, settings.data.workers)) as pool:
+        batches = _batches(train.uris, read, backbone.image_size, settings, pool)
+        order = plain_order(train, settings)
         stream = BatchStream(
             len(train),
             wanted.batch_size,
             settings.seed,
-            _batches(train.uris, read, backbone.image_size, settings, pool),
-            order=plain_order(train, settings),
+            batches,
+            order=order,
             rank=group.rank,
             world=group.world,
         )
@@ -158,6 +161,11 @@ def pretrain(
             steps=wanted.epochs * len(stream),
             parts=settings.compute.accumulate,
         )
+        # All processes take the same rows, whichever share of the batches is theirs.
+        first = batches(order(0)[:_START], 0)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        module.to(device).start_heads({name: part.to(device) for name, part in first.items()})
+        module.cpu()
         recorder = Recorder(tracker)
         with (
             execution(student, settings.compute) as computed,

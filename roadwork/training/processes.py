@@ -10,7 +10,9 @@ Trainer does, and tells each who it is in ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +25,18 @@ from torch import Tensor, distributed, nn
 from roadwork.errors import ConfigError
 from roadwork.settings import ComputeSettings
 
-__all__ = ["Group", "average_gradients", "current", "join", "must_launch"]
+__all__ = [
+    "Group",
+    "average_gradients",
+    "cores",
+    "current",
+    "join",
+    "must_launch",
+    "require_devices",
+    "warn_of_cores",
+]
+
+logger = logging.getLogger(__name__)
 
 # The first process may fit a probe on millions of rows, for which the others wait.
 _PATIENCE = timedelta(hours=2)
@@ -168,6 +181,13 @@ def join(settings: ComputeSettings) -> Group:
     return group
 
 
+def cores() -> int:
+    """How many cores of the CPU this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def require_devices(processes: int) -> None:
     """Refuse more processes on this machine than it has GPUs; without any, the CPU serves all.
 
@@ -178,6 +198,16 @@ def require_devices(processes: int) -> None:
         raise ConfigError(
             f"compute.processes: {processes} processes would share {torch.cuda.device_count()} "
             "GPU(s) of this machine: use no more processes than GPUs"
+        )
+
+
+def warn_of_cores(processes: int) -> None:
+    """Where the CPU computes, more processes than cores only wait for each other."""
+    if not torch.cuda.is_available() and processes > cores():
+        logger.warning(
+            "compute.processes: %d processes share %d core(s) of the CPU: fewer are faster",
+            processes,
+            cores(),
         )
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
-from roadwork.calibration.base import softmax
 from roadwork.calibration.temperature import TemperatureScaling
 
-__all__ = ["refined_losses", "refinement_loss"]
+__all__ = ["log_loss", "refined_losses", "refinement_loss", "separated"]
 
 
 def refinement_loss(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
@@ -35,5 +35,29 @@ def refined_losses(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
         # Lightning judges in inference mode, in which nothing could be fitted.
         with torch.inference_mode(False), torch.enable_grad():
             scores = TemperatureScaling.fit(logits, labels).calibrated(logits)
-    chosen = softmax(scores)[np.arange(len(labels)), labels]
-    return -np.log(np.maximum(chosen, np.finfo(np.float64).tiny))
+    return _losses(scores, labels)
+
+
+def log_loss(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean negative log-likelihood of logits (N, K) as they are."""
+    return float(_losses(logits, labels).mean())
+
+
+def separated(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> bool:
+    """Whether every row's largest logit (N, K) is its label's, and no other is as large.
+
+    The best temperature is then the least that is allowed, and the loss near zero, or zero.
+    """
+    rows = np.arange(len(labels))
+    others = logits.copy()
+    others[rows, labels] = -np.inf
+    return bool((logits[rows, labels] > others.max(axis=1)).all())
+
+
+def _losses(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    # log(1 + sum exp(gap)) over the other classes: a probability near one would round to one, and
+    # very different losses to zero.
+    rows = np.arange(len(labels))
+    gaps = logits - logits[rows, labels][:, None]
+    gaps[rows, labels] = -np.inf
+    return np.logaddexp(0.0, logsumexp(gaps, axis=1))

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -87,8 +88,10 @@ _STRATEGIES = {"ddp": _Ddp, "fsdp": _Fsdp}
 def trainer_arguments(group: Group, strategy: str) -> dict[str, Any]:
     """What Lightning's ``Trainer`` is told of devices and processes."""
     if not group.shared:
-        return {"devices": 1}
+        return {"accelerator": "auto", "devices": 1}
     return {
+        # Processes meet on CUDA or on the CPU alone (:func:`roadwork.training.processes.join`).
+        "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
         "devices": group.local_world,
         "num_nodes": group.world // group.local_world,
         "strategy": _STRATEGIES[strategy](),

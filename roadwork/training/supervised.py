@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from roadwork.calibration.base import softmax
+from roadwork.errors import TrainingError
 from roadwork.evaluation.ranking import auroc
 from roadwork.evaluation.scored import ScoredSet
 from roadwork.models.adapters import freeze_batch_statistics, trainable_state
+from roadwork.models.attention import every_kernel
 from roadwork.models.classifier import RoadworkNetwork
 from roadwork.models.sharding import shard
 from roadwork.settings import FinetuneSettings
@@ -30,7 +32,7 @@ from roadwork.training.mining import HardNegatives
 from roadwork.training.objectives import LABEL_LOSSES, Objective, Step
 from roadwork.training.optimizers import OPTIMIZERS, set_mode
 from roadwork.training.optimizers.sophia import sampled_labels
-from roadwork.training.refinement import refinement_loss
+from roadwork.training.refinement import log_loss, refinement_loss, separated
 from roadwork.training.schedules import scheduled
 from roadwork.training.select_batches import SelectBatches
 
@@ -48,6 +50,7 @@ class Supervised(LightningModule):
 
     Attributes:
         history: selection loss of every pass, after the best temperature; pass 0 is the start.
+        plain: the same before it, which decides between passes of equal loss.
         best_epoch: the pass with the lowest.
         best_state: what training changes, as it was then.
         reports: figures of the objective, one mapping for each pass of training.
@@ -66,6 +69,8 @@ class Supervised(LightningModule):
         offsets: NDArray[np.float64] | None = None,
         miner: HardNegatives | None = None,
         parts: int = 1,
+        seed: int = 0,
+        run: str = "",
     ) -> None:
         """Put together what one run trains.
 
@@ -78,6 +83,8 @@ class Supervised(LightningModule):
             offsets: (D, K) added to the logits of each source, in the loss alone.
             miner: is told the losses of all rows.
             parts: in which the features of a batch are computed.
+            seed: of whatever is drawn in a step.
+            run: fingerprint of all inputs; a checkpoint with another one is refused.
         """
         super().__init__()
         self.network = network
@@ -87,12 +94,15 @@ class Supervised(LightningModule):
         self.steps = steps
         self.miner = miner
         self.parts = parts
+        self.seed = seed
+        self.run = run
         self.average = MovingAverage(network, wanted.ema) if wanted.ema else None
         self.guard = DivergenceGuard("finetune")
         self.loss = LABEL_LOSSES[wanted.loss.name].build(wanted.loss)
         table = None if offsets is None else torch.from_numpy(offsets).float()
         self.register_buffer("offsets", table, persistent=False)
         self.history: list[float] = []
+        self.plain: list[float] = []
         self.best_epoch = 0
         self.best_state: dict[str, Tensor] = {}
         self.reports: list[dict[str, float]] = []
@@ -102,6 +112,7 @@ class Supervised(LightningModule):
         self._logits: list[Tensor] = []
         self._batch: dict[str, Tensor] = {}
         self._passes = 0
+        self._told_separated = False
         self._losses: list[Tensor] = []  # of the batch, one for each time that it was computed
 
     # Not inference_mode: weights that are moved to a device within it can never be trained.
@@ -188,7 +199,12 @@ class Supervised(LightningModule):
         # Lightning computes training steps alone in the precision that was chosen.
         with self.trainer.precision_plugin.train_step_context():
             logits = self.network.head(all_rows(self._features(self._batch)))
-        return nn.functional.cross_entropy(logits, sampled_labels(logits)), len(logits)
+        logits = logits.float()
+        # A generator of its own: a checkpoint holds no device's, and a resumed run draws the same.
+        drawn = np.random.SeedSequence([self.seed, self.global_step]).generate_state(1, np.uint64)
+        generator = torch.Generator(logits.device).manual_seed(int(drawn[0]))
+        labels = sampled_labels(logits, generator)
+        return nn.functional.cross_entropy(logits, labels), len(logits)
 
     @staticmethod
     def _tell(miner: HardNegatives, batch: dict[str, Tensor], logits: Tensor) -> None:
@@ -204,8 +220,14 @@ class Supervised(LightningModule):
             self.average.exchange(self.network)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Collect the logits of one batch."""
-        self._logits.append(self.network(batch["views"]).double().cpu())
+        """Collect the logits of one batch.
+
+        In 32 bits, whatever training computes in: like the start, and like the model's answers
+        afterwards. Else passes would be compared across precisions.
+        """
+        views = batch["views"]
+        with torch.autocast(views.device.type, enabled=False), every_kernel():
+            self._logits.append(self.network(views).double().cpu())
 
     def shard(self, mesh: DeviceMesh) -> None:
         """Cut the weights of everything that is called by itself, and their averages."""
@@ -220,7 +242,8 @@ class Supervised(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Judge the pass, and keep the weights if it is the best."""
         loss = self._record()
-        if loss < min(self.history[:-1]):
+        passes = list(zip(self.history, self.plain, strict=True))
+        if passes[-1] < min(passes[:-1]):
             self.best_epoch = len(self.history) - 1
             self.best_state = trainable_state(self.network)
         if self.average is not None:
@@ -239,6 +262,16 @@ class Supervised(LightningModule):
         loss = self._selection_loss()
         self.history.append(loss)
         logits = torch.cat(self._logits).numpy()
+        self.plain.append(log_loss(logits, held_out.labels))
+        if not self._told_separated and separated(logits, held_out.labels):
+            self._told_separated = True
+            logger.info(
+                "VAL_SELECT is separated: pass %d answers all %d selection images right, so that "
+                "from here its loss tells by how much, not how often. More images, or harder ones, "
+                "would tell passes apart",
+                len(self.history) - 1,
+                len(held_out.labels),
+            )
         for source, values in self.source_auroc.items():
             rows = self.held_out.sources == source
             scored = ScoredSet(softmax(logits[rows]), self.held_out.labels[rows])
@@ -281,20 +314,31 @@ class Supervised(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of."""
         checkpoint["roadwork"] = {
+            "run": self.run,
             "history": list(self.history),
+            "plain": list(self.plain),
             "best_epoch": self.best_epoch,
             "best_state": self.best_state,
             "reports": self.reports,
             "source_auroc": self.source_auroc,
-            "random": torch.get_rng_state(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
-        state = checkpoint["roadwork"]
+        """Take it back.
+
+        Raises:
+            TrainingError: it is another run's, which may have seen other images.
+        """
+        state = checkpoint.get("roadwork", {})
+        if state.get("run") != self.run:
+            raise TrainingError(
+                "this checkpoint belongs to other data, other settings or another version of "
+                "roadwork: give those that it was written with (the command line keeps them in "
+                "config.yaml), or train from the start"
+            )
         self.history = list(state["history"])
+        self.plain = list(state["plain"])
         self.best_epoch = int(state["best_epoch"])
         self.best_state = dict(state["best_state"])
         self.reports = list(state["reports"])
         self.source_auroc = dict(state["source_auroc"])
-        torch.set_rng_state(state["random"])

@@ -31,10 +31,14 @@ def open_views(settings: Settings) -> OpenViews:
     size = settings.backbone.image_size
     assert isinstance(size, int), "resolve the settings first"
     tiles, workers = settings.backbone.views.tiles, settings.data.workers
-    read = image_reader(settings)
-    room = int(settings.compute.view_cache_gigabytes * 1e9)
-    folder = ViewFolder(Path(settings.runs or "runs") / "views", room) if room else None
+    read, folder = image_reader(settings), view_folder(settings)
     return lambda dataset: ViewReader(dataset, size, tiles, workers, read, folder)
+
+
+def view_folder(settings: Settings) -> ViewFolder | None:
+    """Where views that memory does not hold are kept; None: they are decoded each time."""
+    room = int(settings.compute.view_cache_gigabytes * 1e9)
+    return ViewFolder(Path(settings.runs or "runs") / "views", room) if room else None
 
 
 def image_reader(settings: Settings) -> Callable[[str], bytes]:
@@ -49,7 +53,8 @@ def image_reader(settings: Settings) -> Callable[[str], bytes]:
 class SharedViews:
     """Readers of many sets cut from the same photographs, of which each is decoded once.
 
-    What does not fit into memory is decoded again.
+    What does not fit into memory is decoded again, but for sets that alone are larger than memory:
+    their views are kept on disk, as those of :func:`open_views`.
     """
 
     def __init__(self, settings: Settings, memory: int = _SHARED_BYTES) -> None:
@@ -61,6 +66,8 @@ class SharedViews:
         """
         assert isinstance(settings.backbone.image_size, int), "resolve the settings first"
         self.settings = settings
+        self.read = image_reader(settings)
+        self.folder = view_folder(settings)
         self.memory = memory
         self.kept: dict[str, NDArray[np.uint8]] = {}
 
@@ -75,7 +82,10 @@ class _SharedReader(ViewReader):
     def __init__(self, dataset: SampleSet, shared: SharedViews) -> None:
         part = shared.settings.backbone
         assert isinstance(part.image_size, int)
-        super().__init__(dataset, part.image_size, part.views.tiles, shared.settings.data.workers)
+        workers = shared.settings.data.workers
+        super().__init__(
+            dataset, part.image_size, part.views.tiles, workers, shared.read, shared.folder
+        )
         self._cache = None  # what is kept is kept once, for all readers
         self._shared = shared
 

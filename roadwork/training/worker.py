@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ from roadwork.models.classifier import Classifier
 from roadwork.settings import Settings
 from roadwork.training.curves import Point
 from roadwork.training.finetune import finetune
-from roadwork.training.launch import MARK, Saved
+from roadwork.training.launch import JOB, MARK, Saved
 from roadwork.training.pretrain import pretrain
 
 __all__ = ["TASKS", "Printed", "at_work", "main", "report"]
@@ -105,7 +106,7 @@ def report(folder: Path, error: BaseException) -> None:
 @contextmanager
 def at_work(folder: Path) -> Iterator[None]:
     """Log to the launcher, end with it, and leave it what goes wrong."""
-    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    threading.Thread(target=_end_with_the_launcher, args=(folder,), daemon=True).start()
     root = logging.getLogger()
     root.addHandler(Printed())
     # One speaks for all, as long as there is nothing to complain of.
@@ -124,16 +125,19 @@ def at_work(folder: Path) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def _end_with_the_launcher() -> None:
+def _end_with_the_launcher(folder: Path) -> None:
     """The launcher holds the other end of the standard input for as long as it lives."""
     os.read(0, 1)  # not through sys.stdin, whose lock would be held when the interpreter ends
+    # It was killed before it could delete its temporary folder, which holds a job.
+    if (folder / JOB).exists():
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
 def main(folder: Path) -> None:
     """Do the job in a folder."""
     with at_work(folder):
-        job = json.loads((folder / "job.json").read_text())
+        job = json.loads((folder / JOB).read_text())
         settings = Settings.model_validate_json((folder / "settings.json").read_text())
         done = TASKS[job["task"]](folder, job["inputs"], settings, Path(job["checkpoints"]))
         if os.environ["RANK"] == "0":

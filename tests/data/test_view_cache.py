@@ -27,6 +27,16 @@ RECORD = 8 + 96
 PLENTY = 1 << 30
 
 
+_HOLD = """
+import ast, sys
+from pathlib import Path
+from roadwork.data.view_cache import ViewCache
+cache = ViewCache(Path(sys.argv[1]), 2, ast.literal_eval(sys.argv[2]))
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
 def views_of(row: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return np.random.default_rng(row).integers(0, 256, shape, dtype=np.uint8)
 
@@ -218,26 +228,85 @@ def test_other_code_or_another_pillow_decodes_again(
     assert len(paths) == 3
 
 
-def test_the_least_recently_opened_make_room_and_open_ones_live_on(tmp_path: Path) -> None:
+def test_the_least_recently_opened_make_room(tmp_path: Path) -> None:
     one = 2 * (8 + 16 * 16 * 3)
     folder = ViewFolder(tmp_path / "views", 2 * one)
     dataset = photographs(tmp_path, 2)
-    caches = []
+    paths = []
     for age, size in enumerate((16, 15)):
         cache = folder.open(dataset, size, 0)
         assert cache is not None
         os.utime(cache.path, (age, age))
-        caches.append(cache)
-    old, young = caches
-    old.put(0, views_of(0, old.shape))
+        paths.append(cache.path)
+        del cache
+    old, young = paths
     assert folder.open(dataset, 16, 0) is not None  # used again: now the younger one
-    third = folder.open(dataset, 14, 0)
-    assert third is not None
-    assert old.path.exists()
-    assert not young.path.exists()
-    # Its owner goes on reading and writing it.
-    young.put(1, views_of(1, young.shape))
-    assert (young.get(1) == views_of(1, young.shape)).all()  # pyright: ignore
+    assert folder.open(dataset, 14, 0) is not None
+    assert old.exists()
+    assert not young.exists()
+
+
+def test_sets_of_one_run_do_not_take_each_others_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = photographs(tmp_path, 2)
+    folder = ViewFolder(tmp_path / "views", 2 * 2 * (8 + 16 * 16 * 3))
+    first, second = folder.open(dataset, 16, 0), folder.open(dataset, 15, 0)
+    assert first is not None and second is not None
+    first.put(0, views_of(0, first.shape))
+    with caplog.at_level(logging.INFO, "roadwork"):
+        assert folder.open(dataset, 14, 0) is None
+    assert "more than compute.view_cache_gigabytes leaves room for" in caplog.text
+    assert first.path.exists() and second.path.exists()
+    assert (first.get(0) == views_of(0, first.shape)).all()  # pyright: ignore
+    # Opened twice, it is in use until both have let go.
+    again = folder.open(dataset, 16, 0)
+    path = first.path
+    del first
+    second_path = second.path
+    assert folder.open(dataset, 14, 0) is None
+    del again
+    assert folder.open(dataset, 14, 0) is not None
+    assert not path.exists()
+    assert second_path.exists()
+
+
+def test_nothing_is_deleted_where_that_would_not_make_enough_room(tmp_path: Path) -> None:
+    dataset = photographs(tmp_path, 2)
+    one = 2 * (8 + 16 * 16 * 3)
+    folder = ViewFolder(tmp_path / "views", 2 * one)
+    idle = folder.open(dataset, 15, 0)
+    assert idle is not None
+    path = idle.path
+    del idle
+    held = folder.open(dataset, 16, 0)
+    assert held is not None
+    assert folder.open(dataset, 20, 0) is None
+    assert path.exists()
+
+
+def test_what_another_process_has_open_stays(tmp_path: Path) -> None:
+    dataset = photographs(tmp_path, 2)
+    folder = ViewFolder(tmp_path / "views", 2 * (8 + 16 * 16 * 3))
+    cache = folder.open(dataset, 16, 0)
+    assert cache is not None
+    path, shape = cache.path, cache.shape
+    del cache
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(path), repr(shape)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": "."},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        assert folder.open(dataset, 15, 0) is None
+        other.kill()  # the system takes its lock back
+        other.wait()
+    assert folder.open(dataset, 15, 0) is not None
+    assert not path.exists()
 
 
 def test_a_set_larger_than_the_limit_is_decoded_each_time(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,7 +167,7 @@ def test_everything_is_as_before_even_after_an_error() -> None:
         ("fa3", Machine((9, 0), True, None, ("FA3",)), "no registry"),
         ("fa3", Machine((9, 0), True, ("FA4",), ("FA3",)), "does not know FA3"),
         ("fa3", Machine((9, 0), True, ("FA3",), ()), "flash_attn_interface is not installed"),
-        ("fa4", H100, "flash_attn is not installed"),
+        ("fa4", H100, "flash-attn-4 is not installed"),
         ("fa4", Machine((8, 0), True, ("FA4",), ("FA4",)), r"9\.0 or 10\.0"),
     ],
 )
@@ -175,6 +176,20 @@ def test_what_cannot_be_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"compute\.attention: {wanted} cannot .*{reason}"):
         choose_attention(wanted, network_of(), "bf16", machine)
+
+
+def test_looking_for_a_package_imports_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flash_attn that was built for another PyTorch fails at its import."""
+    for name in ("flash_attn", "flash_attn_interface"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('undefined symbol')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert Machine.here("32").packages == ("FA3",)
+    (tmp_path / "flash_attn" / "cute").mkdir()
+    assert Machine.here("32").packages == ("FA3", "FA4")
+    assert choose_attention("sdpa", network_of(), "32").backend == "sdpa"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from roadwork.models.adapters import ADAPTERS, load_adapter, save_adapter, train
 from roadwork.models.adapters.doran import Magnitude, effective_weight
 from roadwork.models.adapters.files import AdapterRecord
 from roadwork.models.adapters.injection import lora_layers
-from roadwork.models.backbone import build_network
+from roadwork.models.backbone import build_network, state_hash
 from tests.training.made_photos import NAME
 
 PICO, LITE0 = "vit_pico_patch16_dinov3", "tf_efficientnet_lite0"
@@ -206,12 +206,37 @@ def test_the_layers_of_a_block_share_their_factors() -> None:
     torch.testing.assert_close(found, gain[:, None] * dense)
 
 
+def record_of(kind: str, plain: nn.Module) -> AdapterRecord:
+    weights = state_hash(plain.state_dict())
+    return AdapterRecord(adapter=kind, backbone=NAME, weights=weights, rank=2, alpha=4)
+
+
+@pytest.mark.parametrize("kind", ["doran_tau", "doran_full"])
+def test_bf16_does_not_round_a_gain_near_one_to_one(kind: str) -> None:
+    """0.3 % is less than half the distance from 1 to the next number of 16 bits."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 64, generator=generator)
+    _, layer, magnitude = layer_with(kind, weight.tolist())
+    x = torch.randn(512, 64, generator=generator)
+    base = layer.get_base_layer()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        plain = base(x)
+        assert torch.equal(layer(x), plain)
+        magnitude.weight.mul_(1.003)
+        found = layer(x)
+    assert found.dtype == torch.bfloat16
+    assert torch.tensor(1.003).bfloat16() == 1.0
+    by_hand = (1.003 * plain.float()).bfloat16()
+    assert (by_hand != plain).float().mean() > 0.5
+    assert (found == by_hand).float().mean() > 0.99
+
+
 @pytest.mark.parametrize("kind", ["lora", "dora", "doran_tau", "doran_full"])
 def test_saved_adapters_come_back_as_what_they_were(kind: str, tmp_path: Path) -> None:
     network = network_of(NAME)
+    record = record_of(kind, network)
     ADAPTERS[kind].prepare(network, NAME, 2, 4)
     perturb(network)
-    record = AdapterRecord(adapter=kind, backbone=NAME, rank=2, alpha=4)
     save_adapter(network, record, tmp_path)
     again = network_of(NAME)
     assert load_adapter(again, NAME, tmp_path) == record
@@ -221,10 +246,9 @@ def test_saved_adapters_come_back_as_what_they_were(kind: str, tmp_path: Path) -
 
 def test_what_does_not_match_is_refused(tmp_path: Path) -> None:
     network = network_of(NAME)
+    whole = record_of("doran_tau", network)
     ADAPTERS["doran_tau"].prepare(network, NAME, 2, 4)
-    save_adapter(
-        network, AdapterRecord(adapter="doran_tau", backbone=NAME, rank=2, alpha=4), tmp_path
-    )
+    save_adapter(network, whole, tmp_path)
     with pytest.raises(BundleError, match="not for vit_pico"):
         load_adapter(network_of(PICO), PICO, tmp_path)
     path = tmp_path / "adapter.json"
@@ -246,3 +270,33 @@ def test_what_does_not_match_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter.safetensors").write_bytes(b"garbage")
     with pytest.raises(BundleError, match="cannot be read"):
         load_adapter(network_of(NAME), NAME, tmp_path)
+
+
+def test_an_adapter_of_other_weights_is_refused(tmp_path: Path) -> None:
+    network = network_of(NAME)
+    record = record_of("lora", network)
+    ADAPTERS["lora"].prepare(network, NAME, 2, 4)
+    save_adapter(network, record, tmp_path)
+    other = network_of(NAME)
+    with torch.no_grad():
+        other.get_parameter("blocks.0.attn.q_proj.weight")[0, 0] += 1e-3
+    with pytest.raises(BundleError, match=f"trained on other weights of {NAME}: load those first"):
+        load_adapter(other, NAME, tmp_path)
+
+
+@pytest.mark.parametrize("change", ["kind", "rank"])
+def test_a_refused_adapter_leaves_the_network_as_it_was(change: str, tmp_path: Path) -> None:
+    network = network_of(NAME)
+    record = record_of("doran_full", network)
+    ADAPTERS["doran_full"].prepare(network, NAME, 2, 4)
+    update = {"adapter": "lora"} if change == "kind" else {"rank": 3}
+    save_adapter(network, record.model_copy(update=update), tmp_path)
+    found = network_of(NAME)
+    found.get_parameter("blocks.0.attn.q_proj.weight").requires_grad_(False)
+    before = [(name, p.requires_grad) for name, p in found.named_parameters()]
+    with pytest.raises(BundleError, match="are not those of"):
+        load_adapter(found, NAME, tmp_path)
+    assert [(name, p.requires_grad) for name, p in found.named_parameters()] == before
+    assert not lora_layers(found)
+    assert state_hash(found.state_dict()) == record.weights
+    assert found(pictures()).requires_grad

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,16 @@ import torch
 from roadwork.data.splits import Splits
 from roadwork.errors import ConfigError, TrainingError
 from roadwork.models.classifier import Classifier
+from roadwork.models.embedder import embed_images
 from roadwork.settings import parse_settings, resolve
 from roadwork.training import data_module
 from roadwork.training import supervised as module
 from roadwork.training.data_module import RoadworkData
 from roadwork.training.finetune import Finetuned, finetune
-from tests.training.made_photos import NAME, SIZE, small_backbone
+from roadwork.training.trainer_options import require_planned
+from tests.data import made
+from tests.training.made_photos import NAME, SIZE, photo_rows, small_backbone
+from tests.training.test_finetune import dictate
 
 pytest.importorskip("jsonargparse", reason="the extra `cli` is not installed")
 from roadwork.training.command_line import TrainingCLI
@@ -136,10 +142,108 @@ def test_validate_scores_the_probe_or_a_checkpoint(
     assert float(scored.trainer.callback_metrics["select/nll"]) == pytest.approx(first)
     door("fit", "--trainer.max_epochs", "2")
     (path,) = (tmp_path / "lightning" / "checkpoints").glob("*.ckpt")
-    scored = door("validate", "--ckpt_path", str(path))
+    scored = door("validate", "--trainer.max_epochs", "2", "--ckpt_path", str(path))
     last = library.history["select_nll"][-1]
     assert float(scored.trainer.callback_metrics["select/nll"]) == pytest.approx(last, abs=1e-6)
     capsys.readouterr()
+
+
+@pytest.mark.filterwarnings(ADVICE)
+def test_a_checkpoint_of_other_data_or_settings_is_refused(
+    door: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has seen images of which the classifier's exposure would not know."""
+    door("fit", "--trainer.max_epochs", "1")
+    last = str(tmp_path / "lightning" / "last.ckpt")
+    again = ("--trainer.default_root_dir", str(tmp_path / "again"), "--ckpt_path", last)
+    with pytest.raises(TrainingError, match="belongs to other data, other settings"):
+        door("fit", "--trainer.max_epochs", "1", "--data.seed", "2", *again)
+    parts = [photo_rows(tmp_path, range(a, b)) for a, b in pairwise([100, 120, 132, 144, 156, 168])]
+    monkeypatch.setattr(data_module, "cut", lambda *_: made.splits(parts))
+    for command in ("fit", "validate"):
+        with pytest.raises(TrainingError, match="belongs to other data, other settings"):
+            door(command, "--trainer.max_epochs", "1", *again)
+    assert not (tmp_path / "again" / "classifier").exists()
+
+
+@pytest.mark.filterwarnings(ADVICE)
+def test_patience_ends_training_as_in_the_library(
+    door: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dictate(monkeypatch, [0.1, 0.2, 0.3, 0.05])
+    with caplog.at_level(logging.INFO, "roadwork"):
+        done = door("fit", "--trainer.max_epochs", "9", "--model.finetune.patience", "2")
+    assert done.model.history[1:] == [0.1, 0.2, 0.3]
+    assert done.model.best_epoch == 1
+    assert "stopped after pass 3: no lower selection loss in 2 passes" in caplog.text
+
+
+@pytest.mark.filterwarnings(ADVICE)
+def test_the_weights_that_schedule_free_trains_are_not_judged(door: Any, tmp_path: Path) -> None:
+    wanted = ("--trainer.max_epochs", "1", "--model.finetune.optimizer.name", "schedule_free")
+    fitted = door("fit", *wanted)
+    with pytest.raises(ConfigError, match=r"last\.ckpt: .* schedule_free, .* from checkpoints/"):
+        door("validate", *wanted, "--ckpt_path", str(tmp_path / "lightning" / "last.ckpt"))
+    (path,) = (tmp_path / "lightning" / "checkpoints").glob("*.ckpt")
+    scored = door("validate", *wanted, "--ckpt_path", str(path))
+    found = float(scored.trainer.callback_metrics["select/nll"])
+    assert found == pytest.approx(fitted.model.history[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "instead"),
+    [
+        ("accumulate_grad_batches", "2", "model.compute.accumulate"),
+        ("limit_train_batches", "1", "data.images"),
+        ("overfit_batches", "0.5", "data.images"),
+        ("fast_dev_run", "true", "max_epochs 1"),
+        ("limit_val_batches", "1", "whole selection set"),
+        ("limit_val_batches", "0.5", "whole selection set"),
+        ("num_sanity_val_steps", "1", "whole selection set"),
+        ("num_sanity_val_steps", "null", "whole selection set"),
+        ("check_val_every_n_epoch", "2", "whole selection set"),
+        ("val_check_interval", "2", "whole selection set"),
+        ("gradient_clip_algorithm", "value", "by norm"),
+    ],
+)
+def test_options_that_go_against_the_settings_are_refused(
+    option: str, value: str, instead: str, door: Any
+) -> None:
+    with pytest.raises(ConfigError, match=rf"--trainer\.{option} .*{instead}"):
+        door("fit", f"--trainer.{option}", value)
+
+
+def test_options_that_say_what_is_done_anyway_are_accepted() -> None:
+    require_planned({})
+    require_planned(
+        {
+            "limit_train_batches": 1.0,
+            "limit_val_batches": None,
+            "val_check_interval": 1.0,
+            "accumulate_grad_batches": 1,
+            "num_sanity_val_steps": 0,
+            "gradient_clip_algorithm": "norm",
+            "max_time": "00:01:00:00",
+        }
+    )
+
+
+@pytest.mark.parametrize("more", [("processes", "2"), ("strategy", "fsdp")])
+def test_our_own_processes_are_refused_before_any_work(more: tuple[str, str], door: Any) -> None:
+    with pytest.raises(ConfigError, match=r"model\.compute: .*one process.*training_pipeline"):
+        door("fit", f"--model.compute.{more[0]}", more[1])
+
+
+def test_look_alikes_are_found_as_by_the_pipeline(
+    sets: Splits, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With data.fusion.embedding_cosine ingest needs embeddings."""
+    given: list[Any] = []
+    monkeypatch.setattr(data_module, "ingest", lambda *arguments: given.append(arguments[2]))
+    monkeypatch.setattr(data_module, "cut", lambda *_: sets)
+    for images in ({}, {"fusion": {"embedding_cosine": 0.9}}):
+        RoadworkData(runs=tmp_path, images={"workers": 1, **images}).setup()
+    assert given == [None, embed_images]
 
 
 def test_a_checkpoint_that_could_run_code_is_refused(door: Any, tmp_path: Path) -> None:

@@ -66,6 +66,18 @@ def test_a_restored_state_goes_on_as_if_nothing_had_happened(before: int, after:
         assert parted.state() == whole.state()
 
 
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(1, 60), limit=st.integers(1, 8).map(lambda half: 2 * half))
+def test_what_was_thinned_once_is_not_thinned_again_when_it_is_read(count: int, limit: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LIMIT", limit)
+        whole = line(count)
+        again = Curves.from_table(whole.to_table())
+        assert again.columns() == whole.columns()
+        assert again.newest("train/loss") == whole.newest("train/loss")
+        assert Curves.of_columns(again.columns()).columns() == whole.columns()
+
+
 def test_columns_and_table_hold_everything() -> None:
     curves = line(3)
     curves.add(Point("select/nll", 0, 0, math.inf, 0.0))
@@ -91,6 +103,8 @@ def test_faults_are_refused() -> None:
         curves.add(Point("train/loss", 2, 1, 0.0, 0.0))
     assert len(curves) == 2
     columns = curves.columns()
+    with pytest.raises(DataError, match="has step 1 already, so step 1 cannot follow"):
+        Curves.of_columns({**columns, "step": [1, 1]})
     with pytest.raises(DataError, match="no learning curves"):
         Curves.of_columns({**columns, "value": [1.0]})
     del columns["seconds"]

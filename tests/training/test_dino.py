@@ -89,3 +89,59 @@ def test_new_heads_tell_features_apart_from_the_start() -> None:
     scores = head(torch.randn(64, 48)).detach()
     assert float(scores.std(dim=0).mean()) > 0.5 * float(scores.std())
     assert not any(bool(p.any()) for n, p in head.named_parameters() if n.endswith("bias"))
+
+
+def cosines(head: PrototypeHead, features: torch.Tensor) -> torch.Tensor:
+    """Of all pairs of different rows before the prototypes."""
+    with torch.no_grad():
+        unit = torch.nn.functional.normalize(head.layers(features), dim=-1)
+    above = torch.triu(torch.ones(len(unit), len(unit)), diagonal=1).bool()
+    return (unit @ unit.T)[above]
+
+
+def test_standardised_heads_see_past_what_all_features_share() -> None:
+    torch.manual_seed(0)
+    head = PrototypeHead(48, prototypes=16, hidden=64)
+    features = 30 * torch.randn(48) + torch.randn(64, 48)
+    scores = head(features).detach()
+    assert float(cosines(head, features).mean()) > 0.99
+    assert float(scores.std(dim=0).mean()) < 0.05 * float(scores.std())
+    prototypes = head.prototypes.detach().clone()
+    head.standardise(features)
+    assert abs(float(cosines(head, features).mean())) < 0.05
+    # Other features of the same kind are told apart too, and what is alike stays alike.
+    others = features.mean(dim=0) + torch.randn(64, 48)
+    assert abs(float(cosines(head, others).mean())) < 0.1
+    near = torch.stack([others[0], others[0] + 0.05 * torch.randn(48)])
+    assert float(cosines(head, near)) > 0.9
+    assert torch.equal(head.prototypes, prototypes)
+
+
+def test_every_layer_begins_with_mean_zero_and_deviation_one() -> None:
+    torch.manual_seed(0)
+    head = PrototypeHead(6, prototypes=4, hidden=10, bottleneck=5)
+    features = 3 + torch.randn(32, 6) * torch.tensor([0.1, 1, 1, 1, 1, 20])
+    raw = head.layers[0](features).detach()
+    head.standardise(features)
+    expected = (raw - raw.mean(dim=0)) / raw.std(dim=0, correction=0)
+    torch.testing.assert_close(head.layers[0](features).detach(), expected, atol=1e-5, rtol=1e-5)
+    values = features
+    for layer in head.layers:
+        values = layer(values).detach()
+        if isinstance(layer, torch.nn.Linear):
+            torch.testing.assert_close(
+                values.mean(dim=0), torch.zeros(values.shape[1]), atol=1e-5, rtol=0
+            )
+            deviation = values.std(dim=0, correction=0)
+            torch.testing.assert_close(deviation, torch.ones(values.shape[1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_features_that_do_not_differ_leave_the_scale(rows: int) -> None:
+    torch.manual_seed(0)
+    head = PrototypeHead(6, prototypes=4, hidden=10, bottleneck=5)
+    weights = [layer.weight.clone() for layer in head.layers if isinstance(layer, torch.nn.Linear)]
+    head.standardise(torch.full((rows, 6), 7.0))
+    after = [layer.weight for layer in head.layers if isinstance(layer, torch.nn.Linear)]
+    assert all(torch.equal(a, b) for a, b in zip(weights, after, strict=True))
+    assert bool(torch.isfinite(head(torch.randn(3, 6))).all())

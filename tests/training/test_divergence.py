@@ -85,7 +85,31 @@ def test_the_first_step_has_no_checkpoint_and_bf16_is_a_suspect(
     spoil(monkeypatch, lambda loss: loss * float("nan"), progress=0.0)
     with pytest.raises(TrainingError, match="no checkpoint was written yet") as caught:
         run(sets, checkpoints, compute={"precision": "bf16"})
-    assert "Lower finetune.learning_rate, or set compute.precision: 32;" in str(caught.value)
+    assert str(caught.value).endswith(
+        "no checkpoint was written yet. Lower finetune.learning_rate, or set compute.precision: "
+        "32; training then starts anew."
+    )
+
+
+def test_with_precision_32_it_goes_on_and_with_another_rate_it_starts_anew(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    with monkeypatch.context() as patch:
+        spoil(patch, lambda loss: loss * float("nan"))
+        with pytest.raises(TrainingError) as caught:
+            run(sets, checkpoints, compute={"precision": "bf16", "checkpoint_every": 2})
+    assert str(caught.value).endswith(
+        ". Lower finetune.learning_rate, or set compute.precision: 32; with precision 32 it goes "
+        "on from there, with another rate it starts anew."
+    )
+    for changes, goes_on in (
+        ({"finetune": {"learning_rate": 0.005}}, False),
+        ({"compute": {"precision": "32"}}, True),
+    ):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "roadwork"):
+            run(sets, checkpoints, **changes)
+        assert ("going on from the checkpoint of step 5" in caplog.text) == goes_on
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ import torch
 
 from roadwork.data.splits import Splits
 from roadwork.errors import TrainingError
+from roadwork.models.attention import ATTENTION
+from roadwork.models.classifier import RoadworkNetwork
 from roadwork.models.inference import predict_logits
 from roadwork.settings import Settings
+from roadwork.training import finetune as finetuning
 from roadwork.training import supervised as module
 from roadwork.training.finetune import Finetuned, finetune
 from roadwork.training.refinement import refinement_loss
@@ -226,13 +231,117 @@ def test_a_bad_checkpoint_stops_training(
 def test_other_inputs_do_not_go_on_from_this_checkpoint(
     sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    variants = [{}, {"seed": 4}, {"finetune": {"learning_rate": 0.02}}]
+    shards = [{"workers": 1, "shards": {"to": "there", "window": window}} for window in (1, 5)]
+    variants = [
+        {},
+        {"seed": 4},
+        {"finetune": {"learning_rate": 0.02}},
+        *({"data": data} for data in shards),  # another order of the rows
+    ]
     with monkeypatch.context() as patch:
         stop_before(patch, 3, Killed())
         for changes in variants:
             with pytest.raises(Killed):
                 run(sets, checkpoints, small_settings(**changes))
     assert len(list(checkpoints.glob("finetune-*"))) == len(variants)
+
+
+def test_another_runs_checkpoint_is_refused(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_before(patch, 3, Killed())
+        for changes in ({}, {"seed": 4}):
+            with pytest.raises(Killed):
+                run(sets, checkpoints, small_settings(**changes))
+    own, other = sorted(checkpoints.glob("finetune-*/last.ckpt"), key=lambda p: p.stat().st_mtime)
+    shutil.copy(other, own)
+    with pytest.raises(TrainingError, match="belongs to other data, other settings"):
+        run(sets, checkpoints)
+
+
+@pytest.mark.parametrize("mined", [0.0, 0.5])
+@pytest.mark.parametrize("step", [1, 3])
+def test_passes_of_one_batch_are_kept_too(
+    step: int,
+    mined: float,
+    sets: Splits,
+    checkpoints: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = small_settings(
+        finetune={
+            "batch_size": 20,
+            "epochs": 5,
+            "ema": 0.9,
+            "patience": 2,
+            "sampling": {"hard_negatives": mined},
+        }
+    )
+    dictate(monkeypatch, [0.1, 0.05, 0.2, 0.3, 0.01])  # patience counts on: four passes
+    whole = run(sets, checkpoints, settings)
+    with monkeypatch.context() as patch:
+        stop_before(patch, step, Killed())
+        with pytest.raises(Killed):
+            run(sets, checkpoints, settings)
+    with caplog.at_level(logging.INFO, "roadwork"):
+        resumed = run(sets, checkpoints, settings)
+    assert f"going on from the checkpoint of step {step}" in caplog.text
+    assert whole.history["select_nll"][1:] == [0.1, 0.05, 0.2, 0.3]
+    assert resumed.history == whole.history
+    assert resumed.classifier.content_hash == whole.classifier.content_hash
+
+
+def test_every_pass_is_judged_in_32_bits_beside_bf16(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passes compare with the start, and with what the classifier answers afterwards."""
+    seen: list[tuple[bool, bool]] = []
+    forward = RoadworkNetwork.forward
+
+    def watched(self: Any, views: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.is_autocast_enabled("cpu"), torch.backends.cuda.math_sdp_enabled()))
+        return forward(self, views)
+
+    @contextlib.contextmanager
+    def one_kernel(*_: Any) -> Iterator[dict[str, object]]:
+        with ATTENTION["fa2"].scope():
+            yield {}
+
+    monkeypatch.setattr(RoadworkNetwork, "forward", watched)
+    monkeypatch.setattr(finetuning, "execution", one_kernel)
+    settings = small_settings(finetune={"epochs": 2}, compute={"precision": "bf16"})
+    found = run(sets, checkpoints, settings)
+    assert seen == [(False, True)] * 3
+    best = found.history["best_epoch"]
+    assert best > 0
+    logits = predict_logits(found.classifier, sets.select, settings.data)
+    loss = refinement_loss(logits, sets.select.labels)
+    assert loss == pytest.approx(found.history["select_nll"][best], abs=1e-6)
+
+
+def test_equal_losses_are_told_apart_by_the_plain_ones(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """The selection set is separated so widely in all passes that its loss is zero."""
+    margins = iter([1000.0, 20.0, 30.0, 10.0])  # the start, and three passes
+    labels = torch.from_numpy(sets.select.labels)
+    original = RoadworkNetwork.forward
+
+    def forward(self: Any, views: torch.Tensor) -> torch.Tensor:
+        logits = original(self, views)
+        margin = next(margins)
+        sign = 2.0 * labels - 1
+        sign = sign if margin < 1000 else -sign
+        return 0 * logits + margin * torch.stack([-sign, sign], dim=1)
+
+    monkeypatch.setattr(RoadworkNetwork, "forward", forward)
+    with caplog.at_level(logging.INFO, "roadwork"):
+        found = run(sets, checkpoints)
+    assert found.history["select_nll"][1:] == [0.0, 0.0, 0.0]
+    assert found.history["best_epoch"] == 2
+    assert caplog.text.count("VAL_SELECT is separated: pass 1 answers all 12 selection") == 1
 
 
 def test_an_absurd_rate_leaves_the_probe(sets: Splits, checkpoints: Path) -> None:
@@ -246,13 +355,24 @@ def test_an_absurd_rate_leaves_the_probe(sets: Splits, checkpoints: Path) -> Non
     assert (predict_logits(found.classifier, sets.select, settings.data) == expected).all()
 
 
+def test_a_run_of_all_its_passes_was_not_stopped(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    dictate(monkeypatch, [0.1, 0.2, 0.3])
+    with caplog.at_level(logging.INFO, "roadwork"):
+        run(sets, checkpoints, small_settings(finetune={"epochs": 3, "patience": 2}))
+    assert "stopped after" not in caplog.text
+
+
 def test_early_stopping_keeps_the_best_pass(
-    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     """Selection losses are dictated: better once, then worse until patience ends."""
     heads = dictate(monkeypatch, [0.1, 0.2, 0.3, 0.05])
     settings = small_settings(finetune={"epochs": 9, "patience": 2})
-    found = run(sets, checkpoints, settings)
+    with caplog.at_level(logging.INFO, "roadwork"):
+        found = run(sets, checkpoints, settings)
+    assert "stopped after pass 3: no lower selection loss in 2 passes" in caplog.text
     assert found.history["select_nll"][1:] == pytest.approx([0.1, 0.2, 0.3])
     assert found.history["best_epoch"] == 1
     head = found.classifier.network.head.state_dict()

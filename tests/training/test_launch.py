@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from roadwork.cascade.train import train_cascade
 from roadwork.data.splits import Splits
 from roadwork.errors import ConfigError, DataError, TrainingError
 from roadwork.settings import Settings
@@ -24,6 +24,8 @@ from roadwork.training import launch
 from roadwork.training.curves import Point
 from roadwork.training.finetune import Finetuned, finetune
 from roadwork.training.launch import run_workers
+from roadwork.training.probe import fit_probe
+from roadwork.training.processes import cores
 from tests.training.made_photos import small_backbone, small_settings
 
 # Of a worker that fails as roadwork.training.worker does, but starts in no time.
@@ -72,7 +74,7 @@ open(os.path.join(FOLDER, os.environ["RANK"]), "w").write(
         processes=3,
     )
     told = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(3)]
-    threads = str(max(1, (os.cpu_count() or 1) // 3))
+    threads = str(max(1, cores() // 3))
     for rank, values in enumerate(told):
         assert values[:5] == [str(rank), str(rank), "3", "3", "127.0.0.1"]
         assert values[6] == threads
@@ -210,13 +212,56 @@ def test_processes_that_cannot_share_a_batch_are_not_started(sets: Splits, tmp_p
         train(sets, tmp_path, wanted)
 
 
-@pytest.mark.slow
-def test_what_a_real_worker_finds_wrong_is_raised_here(sets: Splits, tmp_path: Path) -> None:
-    wanted = settings(
-        finetune={"adapter": "doran_full"}, compute={"processes": 2, "strategy": "fsdp"}
-    )
-    with pytest.raises(ConfigError, match=r"^compute\.strategy: fsdp cannot cut"):
-        train(sets, tmp_path, wanted)
+def test_the_probe_and_the_cascade_stay_with_the_caller(
+    sets: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is worth several processes asks for them."""
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda *_, **__: pytest.fail("a worker"))
+    found = []
+    for count in (1, 2):
+        wanted = small_settings(
+            backbone={"views": {"tiles": 9}},
+            cascade={"epochs": 2, "batch_size": 5},
+            compute={"processes": count},
+        )
+        probe = fit_probe(small_backbone(wanted), sets.train, wanted)
+        folder = tmp_path / str(count)
+        trained = train_cascade(probe, sets.train, sets.select, wanted, folder)
+        found.append((probe, trained))
+    (probe, trained), (other, again) = found
+    assert other.content_hash == probe.content_hash
+    assert again.cascade.content_hash == trained.cascade.content_hash
+    assert len(again.history["select_nll"]) == 3
+
+
+def test_workers_meet_on_this_machine_alone() -> None:
+    """Nobody else on the network can speak to them."""
+    store = launch._meeting_place()
+    listening = [
+        line.split()[1].partition(":")[0]
+        for path in ("/proc/net/tcp", "/proc/net/tcp6")
+        for line in Path(path).read_text().splitlines()[1:]
+        if line.split()[3] == "0A" and int(line.split()[1].partition(":")[2], 16) == store.port
+    ]
+    assert listening == ["0100007F"]
+
+
+def test_a_worker_that_cannot_be_started_leaves_none_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+    real = subprocess.Popen
+
+    def start(*given: Any, **kind: Any) -> subprocess.Popen[str]:
+        if started:
+            raise OSError("Resource temporarily unavailable")
+        started.append(real(*given, **kind))
+        return started[0]
+
+    monkeypatch.setattr(launch.subprocess, "Popen", start)
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        run("time.sleep(600)", tmp_path)
+    assert started[0].returncode == -signal.SIGKILL
 
 
 def workers_of(parent: int) -> dict[str, int]:
@@ -235,47 +280,58 @@ def workers_of(parent: int) -> dict[str, int]:
     return found
 
 
+class Tracker:
+    """Remembers what it is told; does something at the first points of a pass, once."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act: Callable[[], None] | None = act
+        self.seen: list[Point] = []
+
+    def log(self, points: Sequence[Point]) -> None:
+        self.seen.extend(points)
+        if self.act is not None and points[-1].epoch > 0:
+            act, self.act = self.act, None
+            act()
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="needs Linux's /proc"
+)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
-def test_a_worker_killed_in_training_leaves_a_run_that_goes_on(
+@needs_proc
+def test_a_run_whose_worker_was_killed_goes_on_and_so_does_an_interrupted_one(
     sets: Splits, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wanted = settings(finetune={"epochs": 40, "patience": 40})
-    whole = train(sets, tmp_path / "whole", wanted)
-    two = settings(finetune={"epochs": 40, "patience": 40}, compute={"processes": 2})
-
-    def kill() -> None:
-        wait_for(lambda: list((tmp_path / "killed").glob("finetune-*/last.ckpt")), 300)
-        os.kill(workers_of(os.getpid())["1"], signal.SIGKILL)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    with pytest.raises(TrainingError, match=r"process 1 of 2 .*was ended by SIGKILL"):
-        train(sets, tmp_path / "killed", two)
-    thread.join()
-    assert not workers_of(os.getpid())
-    assert list((tmp_path / "killed").glob("finetune-*/last.ckpt"))
-    shutil.copytree(tmp_path / "killed", tmp_path / "copy")
-    seen: list[Point] = []
-
-    class Tracker:
-        def log(self, points: Sequence[Point]) -> None:
-            seen.extend(points)
-
+    passes = {"epochs": 15, "patience": 15}
+    whole = train(sets, tmp_path / "whole", settings(finetune=passes))
+    wanted, folder = settings(finetune=passes, compute={"processes": 2}), tmp_path / "stopped"
+    stops = {
+        r"process 1 of 2 .*was ended by SIGKILL": lambda: os.kill(
+            workers_of(os.getpid())["1"], signal.SIGKILL
+        ),
+        r"was interrupted; the same command goes on": lambda: os.kill(os.getpid(), signal.SIGINT),
+    }
+    for message, act in stops.items():
+        with pytest.raises(TrainingError, match=message):
+            train(sets, folder, wanted, tracker=Tracker(act))
+        assert not workers_of(os.getpid())
+        assert list(folder.glob("finetune-*/last.ckpt"))
+    tracker = Tracker(lambda: None)
     with caplog.at_level(logging.INFO, "roadwork"):
-        resumed = train(sets, tmp_path / "killed", two, tracker=Tracker())
+        resumed = train(sets, folder, wanted, tracker=tracker)
     assert "going on from the checkpoint of step" in caplog.text
-    alone = train(sets, tmp_path / "copy", wanted)
-    for found in (resumed, alone):
-        losses = found.history["select_nll"]
-        assert losses == pytest.approx(whole.history["select_nll"], abs=1e-4)
-        exposure = found.classifier.exposure.to_bytes()
-        assert exposure == whole.classifier.exposure.to_bytes()
-    told = {(point.name, point.step) for point in seen}
+    losses = resumed.history["select_nll"]
+    assert losses == pytest.approx(whole.history["select_nll"], abs=1e-4)
+    assert resumed.classifier.exposure.to_bytes() == whole.classifier.exposure.to_bytes()
+    told = {(point.name, point.step) for point in tracker.seen}
     curves = resumed.history["curves"]
-    assert told >= {("train/loss", step) for step in range(1, 201)}
+    steps = max(curves["step"])
+    assert steps == max(whole.history["curves"]["step"])
+    assert told >= {("train/loss", step) for step in range(1, steps + 1)}
     assert told >= set(zip(curves["name"], curves["step"], strict=True)) - {("select/nll", 0)}
-    assert not list((tmp_path / "killed").iterdir())
+    assert not list(folder.iterdir())
 
 
 _PARENT = """
@@ -293,30 +349,28 @@ finetune(small_backbone(wanted), train, select, wanted, folder / "checkpoints")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_their_launcher(number: int, sets: Splits, tmp_path: Path) -> None:
-    for name in ("train", "select"):
+@needs_proc
+def test_workers_end_with_a_killed_launcher_and_clear_up_after_it(
+    sets: Splits, tmp_path: Path
+) -> None:
+    for name in ("train", "select", "temporary"):
         (tmp_path / name).mkdir()
-        getattr(sets, name).save(tmp_path / name)
-    with (tmp_path / "said").open("w") as said:
-        parent = subprocess.Popen(
-            [sys.executable, "-c", _PARENT, str(tmp_path)],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONPATH": "."},
-            stderr=said,
-            start_new_session=True,
-        )
+    sets.train.save(tmp_path / "train")
+    sets.select.save(tmp_path / "select")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": ".", "TMPDIR": str(tmp_path / "temporary")},
+        start_new_session=True,
+    )
     try:
         wait_for(lambda: list((tmp_path / "checkpoints").glob("finetune-*/last.ckpt")), 300)
         workers = workers_of(parent.pid)
         assert sorted(workers) == ["0", "1"]
-        parent.send_signal(number)
-        parent.wait(60)
-        wait_for(lambda: all(gone(pid) for pid in workers.values()))
+        assert list((tmp_path / "temporary").glob("roadwork-*"))
     finally:
         parent.kill()
+        parent.wait()
+    wait_for(lambda: all(gone(pid) for pid in workers.values()))
+    assert not list((tmp_path / "temporary").glob("roadwork-*"))
     assert list((tmp_path / "checkpoints").glob("finetune-*/last.ckpt"))
-    if number == signal.SIGINT:
-        last = (tmp_path / "said").read_text().strip().splitlines()[-1]
-        assert last.endswith("interrupted; the same command goes on from the last checkpoint")

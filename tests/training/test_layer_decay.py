@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,9 @@ def test_adapters_belong_to_the_layer_that_they_adapt(adapter: str, name: str) -
     assert found["network.head.weight"] == 1.0
 
 
-def network_on_cpu(name: str, adapter: str) -> nn.Module:
+def network_on_cpu(name: str, adapter: str, rank: int = 2) -> nn.Module:
     backbone = build_network(name, 32)
-    ADAPTERS[adapter].prepare(backbone, name, 2, 4)
+    ADAPTERS[adapter].prepare(backbone, name, rank, 4)
     holder = nn.Module()
     holder.network = RoadworkNetwork(backbone, name, ViewSettings(tiles=0), 2)
     return holder
@@ -129,6 +130,36 @@ def test_without_decay_there_are_two_groups_and_no_backbone_is_needed() -> None:
     assert len(vectors["params"]) == 2
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
     assert matrices["lr"] == vectors["lr"] == 0.2
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora", "doran_tau", "doran_full"])
+@pytest.mark.parametrize("name", [NAME, LITE0])
+def test_magnitudes_do_not_decay_and_factors_of_rank_one_do(adapter: str, name: str) -> None:
+    """PEFT's magnitude of a convolution and A of rank 1 have the same form, (1, n, 1, 1)."""
+    trained = network_on_cpu(name, adapter, rank=1)
+    names = {id(p): n for n, p in trained.named_parameters()}
+    decays = {
+        names[id(p)]: group["weight_decay"] > 0
+        for group in weight_groups(trained, 1.0, 0.1)
+        for p in group["params"]
+    }
+    magnitudes = [n for n in decays if n.endswith("lora_magnitude_vector.default.weight")]
+    factors = [n for n in decays if re.search(r"lora_[AB]\.|\.u_[ab]$", n)]
+    assert bool(magnitudes) == (adapter != "lora")
+    assert factors
+    assert not any(decays[n] for n in magnitudes)
+    assert all(decays[n] for n in factors)
+    if adapter == "dora" and name == LITE0:
+        assert {trained.get_parameter(n).ndim for n in magnitudes} == {4}
+
+
+def test_tokens_do_not_decay() -> None:
+    plain = network(NAME)
+    groups = weight_groups(plain, 1.0, 0.1)
+    vectors = {id(p) for group in groups if not group["weight_decay"] for p in group["params"]}
+    for token in ("cls_token", "reg_token"):
+        assert id(plain.get_parameter(f"network.backbone.{token}")) in vectors
+    assert id(plain.get_parameter("network.backbone.patch_embed.proj.weight")) not in vectors
 
 
 def test_groups_have_stable_names_and_an_order() -> None:

@@ -23,7 +23,8 @@ from roadwork.training.finetune import finetune
 from roadwork.training.pretrain import pretrain
 from tests.training.made_photos import small_backbone, small_settings
 
-SETTINGS = small_settings(finetune={"epochs": 1}, pretrain={"epochs": 1}, conformal={"alpha": 0.4})
+SPLIT = {"method": "lac", "alpha": 0.4}
+SETTINGS = small_settings(finetune={"epochs": 1}, pretrain={"epochs": 1}, conformal=SPLIT)
 NOTHING = DataSummary(roles={}, sources={}, quarantine={}, exact_copies=0)
 Fitted = tuple[Classifier, Classifier, FittedCalibrator, FittedConformal]
 
@@ -39,7 +40,11 @@ def fitted(sets: Splits, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     calibrator = fit_calibrator(classifier, sets.calibrate, logits, "temperature")
     logits = predict_logits(classifier, sets.conformal, SETTINGS.data)
     conformal = fit_conformal(
-        classifier, calibrator, sets.conformal, calibrator.model.transform(logits), "lac", 0.4
+        classifier,
+        calibrator,
+        sets.conformal,
+        calibrator.model.transform(logits),
+        SETTINGS.conformal,
     )
     return classifier, tuned.baseline, calibrator, conformal
 
@@ -104,7 +109,7 @@ def test_conformal_takes_no_data_of_the_parts_beneath(
     part = getattr(sets, role)
     half = np.full((len(part), 2), 0.5)
     with pytest.raises(LeakageError, match=rf"{len(part)} samples"):
-        fit_conformal(fitted[0], fitted[2], ConformalSet(part.table), half, "lac", 0.4)
+        fit_conformal(fitted[0], fitted[2], ConformalSet(part.table), half, SETTINGS.conformal)
 
 
 @pytest.mark.parametrize("role", ["train", "select", "calibrate", "conformal"])

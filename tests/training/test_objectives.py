@@ -164,6 +164,17 @@ def test_the_worst_group_gains_weight_by_the_formula() -> None:
     assert objective.report()["weight a/none"] == pytest.approx(weights[0], rel=1e-6)
 
 
+def test_group_losses_are_not_rounded_under_autocast() -> None:
+    plain, lowered = build("group_dro", group_step=0.5), build("group_dro", group_step=0.5)
+    batch = step([0, 0, 1], [0, 0, 1], [1.003, 3.007, 1.001])
+    expected = plain(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = lowered(batch)
+    assert found.dtype == torch.float32
+    assert found.item() == expected.item()
+    assert torch.equal(lowered.weights, plain.weights)  # pyright: ignore[reportArgumentType]
+
+
 def test_learned_state_is_in_the_state_dict() -> None:
     for method, names in (("group_dro", {"weights"}), ("dann", {"hits", "totals"})):
         objective = build(method)

@@ -6,17 +6,22 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from pytorch_optimizer import AdEMAMix
 from torch import nn
 
+from roadwork.data.manifest import TrainSet
 from roadwork.data.splits import Splits
 from roadwork.settings import OptimizerSettings
 from roadwork.training import supervised as module
 from roadwork.training.finetune import Finetuned, finetune
+from roadwork.training.mining import HardNegatives
 from roadwork.training.objectives import LABEL_LOSSES
+from roadwork.training.objectives.group_dro import GroupDro
 from roadwork.training.optimizers import OPTIMIZERS
+from roadwork.training.optimizers.sophia import SophiaG
 from roadwork.training.refinement import refinement_loss
 from roadwork.training.schedules import SCHEDULES
 from tests.training.made_photos import small_backbone, small_settings
@@ -124,51 +129,143 @@ def test_batches_are_computed_as_often_as_due(
 def test_the_step_of_sam_is_the_one_by_hand(
     sets: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gradient that AdamW gets is that at the worst neighbour, at the weights of before."""
-    seen: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = []
-    original = torch.optim.AdamW.step
+    """AdamW stands at the start, with the clipped gradient of start + rho g / ||g||."""
+    found: list[torch.Tensor] = []
+    expected: list[torch.Tensor] = []
+    current: dict[str, Any] = {}
+    begin, original = module.Supervised.on_train_batch_start, torch.optim.AdamW.step
+
+    def on_train_batch_start(self: Any, batch: Any, batch_idx: int) -> None:
+        begin(self, batch, batch_idx)
+        weights = [p for p in self.parameters() if p.requires_grad]
+        current.update(weights=weights, start=[p.detach().clone() for p in weights])
+
+        def gradient() -> list[torch.Tensor]:
+            logits = self.network.head(self._features(batch))
+            loss = nn.functional.cross_entropy(logits, batch["labels"])
+            return list(torch.autograd.grad(loss, weights))
+
+        at_start = gradient()
+        norm = torch.cat([g.flatten() for g in at_start]).norm()
+        with torch.no_grad():
+            for weight, slope in zip(weights, at_start, strict=True):
+                weight.add_(0.05 * slope / norm)
+        there = torch.cat([g.flatten() for g in gradient()])
+        with torch.no_grad():
+            for weight, value in zip(weights, current["start"], strict=True):
+                weight.copy_(value)
+        expected.append(there / max(1.0, float(there.norm())))
+        assert (there - torch.cat([g.flatten() for g in at_start])).norm() > 0.01 * there.norm()
 
     def step(self: Any, closure: Any = None) -> Any:
         def watched() -> Any:
-            before = state()
             loss = closure()
-            gradients = {n: p.grad.clone() for n, p in named() if p.grad is not None}
-            assert all(torch.equal(before[n], p) for n, p in named()), "descend came back"
-            seen.append((before, gradients))
+            pairs = list(zip(current["weights"], current["start"], strict=True))
+            assert all(torch.equal(weight, start) for weight, start in pairs), "descend came back"
+            found.append(torch.cat([weight.grad.flatten() for weight, _ in pairs]))
             return loss
 
         return original(self, watched)
 
-    holder: dict[str, Any] = {}
-    init = module.Supervised.__init__
-
-    def remember(self: Any, *arguments: Any, **named: Any) -> None:
-        init(self, *arguments, **named)
-        holder["module"] = self
-
-    def named() -> list[tuple[str, nn.Parameter]]:
-        return [(n, p) for n, p in holder["module"].named_parameters() if p.requires_grad]
-
-    def state() -> dict[str, torch.Tensor]:
-        return holder["start"]
-
-    first = module.Supervised.training_step
-
-    def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
-        if self._passes == 0:
-            holder["start"] = {n: p.detach().clone() for n, p in named()}
-        else:
-            moved = [p.detach() - holder["start"][n] for n, p in named()]
-            length = math.sqrt(sum(float(d.square().sum()) for d in moved))
-            holder.setdefault("lengths", []).append(length)
-        return first(self, batch, batch_idx)
-
-    monkeypatch.setattr(module.Supervised, "__init__", remember)
-    monkeypatch.setattr(module.Supervised, "training_step", training_step)
+    monkeypatch.setattr(module.Supervised, "on_train_batch_start", on_train_batch_start)
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     run(sets, tmp_path, "sam", epochs=1)
-    assert len(seen) == 4
-    assert holder["lengths"] == pytest.approx([0.05] * 4, rel=1e-3)
+    assert len(found) == 4
+    for gradient, by_hand in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient, by_hand, atol=1e-5, rtol=1e-3)
+
+
+def test_the_second_pass_of_sam_moves_no_group_weights_and_no_miner(
+    sets: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Group DRO and hard negatives learn from the losses at the weights, not at the neighbour."""
+    table = sets.train.table
+    place = table.schema.get_field_index("source")
+    field = table.schema.field(place)
+    names = pa.array(["a" if row // 4 % 2 else "b" for row in range(len(table))]).cast(field.type)
+    train = TrainSet(table.set_column(place, field, names))
+    moved: list[bool] = []
+    told: list[int] = []
+    original, observe = GroupDro.forward, HardNegatives.observe
+
+    def forward(self: Any, step: Any) -> torch.Tensor:
+        before = self.weights.clone()
+        loss = original(self, step)
+        moved.append(not torch.equal(before, self.weights))
+        return loss
+
+    def watched(self: Any, rows: Any, losses: Any) -> None:
+        told.append(len(rows))
+        observe(self, rows, losses)
+
+    monkeypatch.setattr(GroupDro, "forward", forward)
+    monkeypatch.setattr(HardNegatives, "observe", watched)
+    settings = small_settings(
+        finetune={
+            "epochs": 1,
+            "optimizer": {"name": "sam"},
+            "domain": {"method": "group_dro"},
+            "sampling": {"hard_negatives": 0.5},
+        }
+    )
+    finetune(small_backbone(settings), train, sets.select, settings, tmp_path)
+    assert moved == [True, False] * 4
+    assert told == [5] * 4
+
+
+def test_sophia_measures_its_curvature_with_labels_that_the_model_draws(
+    sets: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[torch.Tensor] = []
+    curvatures: list[tuple[int, float]] = []
+    rows_told: list[int] = []
+    sample, curvature = module.sampled_labels, module.Supervised.curvature_loss
+    update = SophiaG.update_curvature
+
+    def sampled(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        drawn.append(sample(logits, generator))
+        return drawn[-1]
+
+    def curvature_loss(self: Any) -> Any:
+        before = torch.get_rng_state()
+        loss, rows = curvature(self)
+        assert torch.equal(torch.get_rng_state(), before), "a generator of its own"
+        logits = self.network.head(self._features(self._batch))
+        by_hand = -logits.log_softmax(dim=1)[torch.arange(5), drawn[-1]].mean()
+        assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
+        curvatures.append((self.global_step, loss.item()))
+        return loss, rows
+
+    def told(self: Any, rows: int) -> None:
+        rows_told.append(rows)
+        update(self, rows)
+
+    monkeypatch.setattr(module, "sampled_labels", sampled)
+    monkeypatch.setattr(module.Supervised, "curvature_loss", curvature_loss)
+    monkeypatch.setattr(SophiaG, "update_curvature", told)
+    run(sets, tmp_path, "sophia")
+    assert [step for step, _ in curvatures] == [0, 10]  # of twelve
+    assert rows_told == [5, 5]
+    assert len(drawn) == 2
+
+
+def test_the_curvature_is_computed_in_32_bits_beside_bf16(
+    sets: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: list[torch.dtype] = []
+    curvature = module.Supervised.curvature_loss
+
+    def curvature_loss(self: Any) -> Any:
+        loss, rows = curvature(self)
+        kinds.append(loss.dtype)
+        return loss, rows
+
+    monkeypatch.setattr(module.Supervised, "curvature_loss", curvature_loss)
+    settings = small_settings(
+        finetune={"optimizer": {"name": "sophia"}, "epochs": 1}, compute={"precision": "bf16"}
+    )
+    finetune(small_backbone(settings), sets.train, sets.select, settings, tmp_path)
+    assert kinds == [torch.float32]
 
 
 def test_what_schedule_free_saves_is_what_was_judged(sets: Splits, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from roadwork.data.loading import read_image
 from roadwork.data.splits import Splits
@@ -21,7 +24,7 @@ from roadwork.training.dino import PrototypeHead
 from roadwork.training.explora import FIGURES, Explora
 from roadwork.training.pretrain import Pretrained, pretrain, student_of
 from roadwork.training.teacher import teacher_momentum
-from tests.training.made_photos import NAME, SIZE, small_backbone, small_settings
+from tests.training.made_photos import NAME, SIZE, photo_sets, small_backbone, small_settings
 
 
 class Killed(BaseException):
@@ -266,6 +269,57 @@ def test_callers_can_keep_the_pictures(whole: Pretrained, sets: Splits, checkpoi
         small_backbone(), sets.train, small_settings(), checkpoints, read=kept.__getitem__
     )
     assert found.backbone.content_hash == whole.backbone.content_hash
+
+
+def striped(path: str, number: int) -> None:
+    """Stripes of two colours, which a picture's crops share whatever their light."""
+    rng = np.random.default_rng(number)
+    angle, frequency = rng.uniform(0, np.pi), rng.uniform(0.3, 1.2)
+    y, x = np.mgrid[:36, :48]
+    wave = (np.sin(frequency * (x * np.cos(angle) + y * np.sin(angle)))[..., None] + 1) / 2
+    one, other = rng.uniform(0, 255, (2, 3))
+    Image.fromarray((wave * one + (1 - wave) * other).astype(np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("centring", ["mean", "sinkhorn"])
+def test_pictures_are_told_apart_from_the_start_to_the_end(
+    centring: str, tmp_path: Path, checkpoints: Path
+) -> None:
+    """Thirty steps; heads that start without data begin with a divergence of 0.02 and lose it."""
+    train = photo_sets(tmp_path).train
+    for number, uri in enumerate(train.uris):
+        striped(uri, number)
+    wanted = {"epochs": 15, "batch_size": 10, "prototypes": 64, "hidden": 64, "momentum": 0.9}
+    learning = {"learning_rate": 1e-3, "mask_probability": 1.0, "centring": centring}
+    settings = small_settings(pretrain=wanted | learning, compute={"checkpoint_every": 100})
+    history = pretrain(small_backbone(), train, settings, checkpoints).history
+    figures = [history["start"], *history["passes"]]
+    assert min(one["divergence"] for one in figures) > 0.03
+    # One answer to all pictures would cost the entropy of the mean target.
+    assert figures[-1]["dino"] < figures[-1]["entropy"] * math.log(64) - 0.1
+
+
+def test_heads_of_student_and_teacher_start_alike_with_the_first_images(
+    sets: Splits, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same images whatever the share of a process: those of the order, not of the stream."""
+    seen: list[torch.Tensor] = []
+    original = PrototypeHead.standardise
+
+    def standardise(self: Any, features: torch.Tensor) -> None:
+        seen.append(features)
+        original(self, features)
+
+    monkeypatch.setattr(PrototypeHead, "standardise", standardise)
+    settings = small_settings(pretrain={"epochs": 1, "mask_probability": 1.0})
+    _, states = watched(sets, checkpoints, settings, monkeypatch)
+    assert seen[0].shape == (2 * 20, 48)
+    assert seen[1].shape[1] == 48
+    for name, value in states[0].items():
+        if name.startswith("student."):
+            assert torch.equal(value, states[0][name.replace("student", "teacher", 1)]), name
+    layers = [states[0][f"student.head.layers.{n}.bias"] for n in (0, 2, 4)]
+    assert all(bool(bias.any()) for bias in layers)
 
 
 @pytest.mark.parametrize(

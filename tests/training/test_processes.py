@@ -1,6 +1,7 @@
 """Processes that share a batch: what each takes; and two learn what one learns, bit for bit nearly.
 
-The slow tests start two real processes (gloo, on the CPU) that work through :data:`CASES`.
+The slow tests start two real processes (gloo, on the CPU) that work through :data:`CASES`: for DDP
+by torchrun, as in a pod of Kubeflow's Trainer, for FSDP by our launcher.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def test_a_process_alone_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> N
     weight.grad = torch.full((2,), 3.0)
     average_gradients([weight])
     assert weight.grad.tolist() == [3.0, 3.0]
-    assert trainer_arguments(group, "ddp") == {"devices": 1}
+    assert trainer_arguments(group, "ddp") == {"accelerator": "auto", "devices": 1}
 
 
 def test_processes_are_launched_unless_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,16 +93,30 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         processes.require_devices(3)
 
 
+def test_more_processes_than_cores_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(processes, "cores", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    processes.warn_of_cores(2)
+    assert not caplog.records
+    processes.warn_of_cores(3)
+    assert "compute.processes: 3 processes share 2 core(s)" in caplog.text
+
+
 def test_the_machines_of_torchrun_are_counted() -> None:
     found = trainer_arguments(Group(5, 8, 1, 4), "fsdp")
     assert (found["devices"], found["num_nodes"]) == (4, 2)
 
 
 def test_whole_tensors_stay_as_they_are() -> None:
-    state = {"a": torch.ones(2), "b": [torch.zeros(1), 3], "c": "text"}
+    pair = (torch.ones(1), 4)
+    state = {"a": torch.ones(2), "b": [torch.zeros(1), 3], "c": "text", "d": pair}
     found = whole(state)
     assert found["a"] is state["a"]
     assert found["b"][0] is state["b"][0]
+    assert isinstance(found["d"], tuple)
+    assert found["d"][0] is pair[0]
     assert cut_like(state["a"], torch.zeros(2)) is state["a"]
 
 
@@ -136,7 +151,6 @@ CASES: dict[str, dict[str, Any]] = {
     "sam": _finetune(optimizer={"name": "sam"}),
     "ademamix": _finetune(optimizer={"name": "ademamix"}),
     "sophia": _finetune(optimizer={"name": "sophia"}, learning_rate=0.0003),
-    "ema": _finetune(ema=0.9),
     "accumulate": _parts(_finetune()),
     "full": _finetune(adapter="full", learning_rate=0.0005, layer_decay=0.7),
     "gatekeeper": _finetune(loss={"name": "gatekeeper"}),
@@ -182,18 +196,46 @@ def together(
 ) -> Path:
     """The folder of what two processes find."""
     folder = _written(tmp_path_factory.mktemp(request.param), sources)
-    cases = {}
-    for name, case in CASES.items():
+    strategy = request.param
+    cases = (
+        dict(CASES) if strategy == "ddp" else {**CASES, "refused": _finetune(adapter="doran_full")}
+    )
+    for name, case in cases.items():
         compute = {**case.get("compute", {"checkpoint_every": 2}), "processes": 2}
-        cases[name] = {**case, "compute": {**compute, "strategy": request.param}}
+        cases[name] = {**case, "compute": {**compute, "strategy": strategy}}
     stop_case(folder, CASES["began_alone"], folder / "checkpoints" / "began_alone")
     del cases["began_alone"]["stop"]
     (folder / "cases.json").write_text(json.dumps(cases))
-    command = [sys.executable, "-m", "tests.training.ranks", str(folder)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        run_workers(command, 2, folder)
+        if strategy == "ddp":
+            _by_torchrun(folder)
+        else:
+            # The last case: whatever real workers find wrong is raised here.
+            with pytest.raises(ConfigError, match=r"^compute\.strategy: fsdp cannot cut"):
+                run_workers([sys.executable, *_RANKS, str(folder)], 2, folder)
     return folder
+
+
+_RANKS = ["-m", "tests.training.ranks"]
+
+
+def _by_torchrun(folder: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    with (folder / "said").open("w") as said:
+        running = subprocess.Popen(
+            [*torchrun, "--nproc-per-node", "2", *_RANKS, str(folder)],
+            stdin=subprocess.PIPE,  # open as long as they shall live
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            code = running.wait(300)
+        finally:
+            running.kill()
+            if running.stdin is not None:
+                running.stdin.close()
+    assert code == 0, (folder / "said").read_text()[-4000:]
 
 
 def _weights(found: Finetuned | Pretrained) -> dict[str, torch.Tensor]:
@@ -240,6 +282,7 @@ def test_two_processes_learn_what_one_learns(
     found = _loaded(together, name)
     _assert_close(found, alone[name])
     # It is no comparison of a start with itself.
+    assert found.history["execution"]["processes"] == 2
     if isinstance(found, Finetuned):
         values = found.history["curves"]["value"]
         assert len(set(values)) > len(values) / 2
@@ -277,31 +320,6 @@ def test_two_processes_go_on_exactly(together: Path) -> None:
 @pytest.mark.slow
 def test_what_one_process_began_two_have_finished(together: Path) -> None:
     assert not list((together / "checkpoints" / "began_alone").iterdir())
-
-
-@pytest.mark.slow
-def test_processes_of_torchrun_train_together(sources: Splits, tmp_path: Path) -> None:
-    """As in a pod of Kubeflow's Trainer, where nobody asks for a launcher."""
-    folder = _written(tmp_path / "torchrun", sources)
-    (folder / "cases.json").write_text(json.dumps({"adamw": CASES["adamw"]}))
-    worker = ["-m", "tests.training.ranks", str(folder)]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    running = subprocess.Popen(
-        [*command, "--nproc-per-node", "2", *worker],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,  # open as long as they shall live
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        assert running.wait(300) == 0
-    finally:
-        running.kill()
-        if running.stdin is not None:
-            running.stdin.close()
-    found = Finetuned.load(folder / "adamw")
-    assert found.history["execution"]["processes"] == 2
-    _assert_close(found, run_case(folder, CASES["adamw"], tmp_path / "alone"))
 
 
 def test_trainings_know_how_to_cut_their_weights() -> None:

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from roadwork.training.refinement import refinement_loss
+from roadwork.training.refinement import log_loss, refinement_loss, separated
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 2, 80)
@@ -41,6 +41,29 @@ def test_it_can_be_asked_where_nothing_may_be_fitted() -> None:
     expected = refinement_loss(LOGITS, LABELS)
     with torch.inference_mode():
         assert refinement_loss(LOGITS, LABELS) == expected
+
+
+def test_separated_answers_with_a_larger_margin_have_a_lower_loss() -> None:
+    """A probability that rounds to one has a loss above zero all the same."""
+    margins = (0.5, 1.0, 2.0, 5.0)
+    losses = [refinement_loss(margin * np.eye(2)[LABELS], LABELS) for margin in margins]
+    assert losses == sorted(losses, reverse=True)
+    # The least temperature is exp(-4): log(1 + exp(-margin exp(4))).
+    assert losses == pytest.approx([np.log1p(np.exp(-m * np.exp(4))) for m in margins], rel=1e-6)
+    assert 0 < losses[-1] < 1e-100
+    assert len(set(losses)) == 4
+
+
+def test_separation_by_hand() -> None:
+    logits = np.array([[1.0, 0.0], [0.0, 0.1], [2.0, -1.0]])
+    assert separated(logits, np.array([0, 1, 0]))
+    assert not separated(logits, np.array([0, 1, 1]))
+    logits[1] = 0.0
+    assert not separated(logits, np.array([0, 1, 0]))
+
+
+def test_the_plain_loss_by_hand() -> None:
+    assert log_loss(LOGITS, LABELS) == pytest.approx(nll(LOGITS))
 
 
 def test_separable_and_one_class_sets_have_a_loss() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from roadwork.training.teacher import follow, teacher_momentum, teacher_temperature
+from roadwork.training.teacher import follow, teacher_momentum
 
 
 def test_the_momentum_goes_by_a_cosine_to_one() -> None:
@@ -17,12 +17,6 @@ def test_the_momentum_goes_by_a_cosine_to_one() -> None:
     assert teacher_momentum(120, 100, 0.99) == 1.0
     values = [teacher_momentum(step, 100, 0.5) for step in range(101)]
     assert values == sorted(values)
-
-
-def test_the_temperature_rises_in_a_line_and_stays() -> None:
-    found = [teacher_temperature(step, 100, 0.04, 0.07, 0.3) for step in (0, 10, 20, 30, 99)]
-    assert found == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07])
-    assert teacher_temperature(0, 100, 0.04, 0.07, 0.0) == 0.07
 
 
 def test_the_teacher_follows_what_trains() -> None:

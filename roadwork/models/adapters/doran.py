@@ -141,7 +141,7 @@ class _Variant(LoraVariant):
     def forward(module: Any, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
         weight, a, b, scale, magnitude = _factors(module, active_adapter)
         base = module.get_base_layer()
-        gain = magnitude.gain(weight, a, b, scale).to(result.dtype)
+        gain = magnitude.gain(weight, a, b, scale)
         if isinstance(base, nn.Conv2d):
             a = a.view(-1, *base.weight.shape[1:])
             low = functional.conv2d(x, a, None, base.stride, base.padding, base.dilation)
@@ -154,8 +154,11 @@ class _Variant(LoraVariant):
             update = functional.linear(functional.linear(x, a), b)
             bias = base.bias if base.bias is not None else 0
         # The magnitude belongs to the weight alone, not to the bias. Written as a change of
-        # ``result``, so that a gain of one and an update of zero leave every bit as it was.
-        return result + (gain - 1) * (result - bias) + gain * (scale * update)
+        # ``result``, so that a gain of one and an update of zero leave every bit as it was. In 32
+        # bits or more: 16 would round a gain that is within 0.2 % of one to one.
+        plain = result.to(torch.promote_types(result.dtype, torch.float32))
+        change = (gain - 1) * (plain - bias) + gain * (scale * update.to(plain.dtype))
+        return (plain + change).to(result.dtype)
 
     @staticmethod
     def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:

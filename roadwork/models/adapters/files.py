@@ -1,7 +1,8 @@
 """Adapters on disk: the trained weights alone, with the record of what they belong to.
 
 PEFT's own loader gives back a plain LoRA where it does not know the kind, with a warning that is
-easily missed. Ours refuses whatever does not match exactly.
+easily missed. Ours refuses whatever does not match exactly, the weights beneath included, and then
+leaves the network as it was.
 """
 
 from __future__ import annotations
@@ -9,27 +10,38 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from roadwork.errors import BundleError
+from roadwork.models.adapters.injection import remove_lora
 from roadwork.models.adapters.registry import ADAPTERS
 from roadwork.models.adapters.trainable import trainable
+from roadwork.models.backbone import state_hash
 
 __all__ = ["AdapterRecord", "load_adapter", "save_adapter"]
 
 
 class AdapterRecord(BaseModel):
-    """What an adapter file belongs to."""
+    """What an adapter file belongs to.
+
+    Attributes:
+        adapter: its kind, a key of ``ADAPTERS``.
+        backbone: name in the registry.
+        weights: ``state_hash`` of the plain backbone that it was trained on.
+        rank: of the update.
+        alpha: the update is scaled by ``alpha / rank``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     adapter: str
     backbone: str
-    rank: int
-    alpha: int
+    weights: str
+    rank: int = Field(ge=1)
+    alpha: int = Field(ge=1)
 
 
 def save_adapter(network: nn.Module, record: AdapterRecord, folder: Path) -> None:
@@ -44,12 +56,14 @@ def load_adapter(network: nn.Module, backbone: str, folder: Path) -> AdapterReco
     """Put a saved adapter on a plain backbone, in place.
 
     Args:
-        network: the backbone's module, with the weights that the adapter was trained on.
+        network: the backbone's module, with the weights that the adapter was trained on; where
+            something is refused, it stays as it is.
         backbone: its name in the registry.
         folder: what :func:`save_adapter` wrote.
 
     Raises:
-        BundleError: a file is missing or damaged, or belongs to another backbone or kind.
+        BundleError: a file is missing or damaged, or belongs to another backbone, to other weights
+            of it, or to another kind.
     """
     try:
         text = (folder / "adapter.json").read_text(encoding="utf-8")
@@ -67,9 +81,17 @@ def load_adapter(network: nn.Module, backbone: str, folder: Path) -> AdapterReco
             f"the adapter in {folder} is of the kind {record.adapter!r}, which this version does "
             f"not know; known are {', '.join(ADAPTERS)}"
         )
+    if record.weights != state_hash(network.state_dict()):
+        raise BundleError(
+            f"the adapter in {folder} was trained on other weights of {backbone}: load those first"
+        )
+    trained = [parameter.requires_grad for parameter in network.parameters()]
     ADAPTERS[record.adapter].prepare(network, backbone, record.rank, record.alpha)
     due = dict(trainable(network))
     if set(due) != set(weights) or any(due[n].shape != weights[n].shape for n in due):
+        remove_lora(network)
+        for parameter, before in zip(network.parameters(), trained, strict=True):
+            parameter.requires_grad_(before)
         odd = sorted(set(due) ^ set(weights)) or ["their shapes"]
         raise BundleError(
             f"the weights in {folder} are not those of {record.adapter} with rank {record.rank} on "

@@ -16,7 +16,7 @@ from torch import nn
 from roadwork.errors import TrainingError
 from roadwork.models.backbone import BACKBONES
 
-__all__ = ["add_lora", "inject", "lora_layers", "merge_lora"]
+__all__ = ["add_lora", "inject", "lora_layers", "merge_lora", "remove_lora"]
 
 _TRANSFORMER_TARGETS = r".*\.attn\.(q_proj|v_proj)"
 _CONVOLUTION_TARGETS = r".*(conv_pw|conv_pwl|conv_head)"
@@ -66,8 +66,14 @@ def lora_layers(network: nn.Module) -> dict[str, LoraLayer]:
 @torch.no_grad()
 def merge_lora(network: nn.Module) -> None:
     """Add every adapter to the weights it adapts and put the plain layer back, in place."""
-    for name, module in lora_layers(network).items():
+    for module in lora_layers(network).values():
         module.merge(safe_merge=True)
+    remove_lora(network)
+    network.requires_grad_(True)
+
+
+def remove_lora(network: nn.Module) -> None:
+    """Put the plain layers back, in place; what was not merged is lost."""
+    for name, module in lora_layers(network).items():
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, module.get_base_layer())
-    network.requires_grad_(True)

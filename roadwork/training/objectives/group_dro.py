@@ -46,7 +46,8 @@ class GroupDro(Objective):
         """The weighted sum of the groups' losses; moves the weights first."""
         groups = self.group_of[step.domains, step.labels]
         members = torch.nn.functional.one_hot(groups, len(self.names)).to(step.losses.dtype)
-        losses = (step.losses @ members) / members.sum(dim=0).clamp(min=1)
+        # No matrix product: under autocast it would round the losses to 16 bits.
+        losses = (step.losses[:, None] * members).sum(dim=0) / members.sum(dim=0).clamp(min=1)
         if self.training:
             with torch.no_grad():
                 raised = self.weights * torch.exp(self.step_size * losses.detach().float())

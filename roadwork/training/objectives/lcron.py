@@ -7,11 +7,17 @@ trains both scorers on the probability to survive both stages. The order is made
 
     P_i^q[k] = sum_{j <= q} M_i[j, k] / (sum_j M_i[j, k] + 1e-6)      (denominator without gradient)
 
-and of the cascade at least the product over the stages (their lower bound). The probability to be
-dropped is the same sum over the other rows. Both add to one, but since the denominator passes no
-gradient, ``1 - P`` in its place would have another gradient: it pushes an item out of the first
-rows without pulling it into the others, and undoes what was learned. The released code sums the
-other rows, and so does this. For the same reason the value may rise while training goes well.
+and of the cascade at least the product over the stages, P_CS (their lower bound). The probability
+to be dropped by a stage is the same sum over the other rows. Both add to one, but since the
+denominator passes no gradient, ``1 - P`` in its place would have another gradient: it pushes an
+item out of the first rows without pulling it into the others, and undoes what was learned. The
+released code sums the other rows for a stage, and so does this. For the same reason the value may
+rise while training goes well.
+
+For the cascade as a whole the paper writes ``log(1 - P_CS)`` for an item that is to be dropped.
+Ours differs there: with D_i the sum over the other rows of stage i, we take the logarithm of
+``1 - (1 - D_1) (1 - D_2)``, dropped by either stage. The value is the same, up to the 1e-6 in the
+denominators; the gradient is not, and ``1 - P_CS`` has the fault that was just told of a stage.
 
 A cascade that may also answer at its first stage, on both sides, is no funnel, and its loss here is
 not LCRON: :func:`two_sided_cascade_loss` is ours.
@@ -66,6 +72,8 @@ def lcron_funnel_loss(
 ) -> Tensor:
     """Loss of a funnel on one list: end to end, and each stage alone.
 
+    The gradient of the first part at items that are to be dropped is ours (see the module).
+
     Args:
         first: scores (N,) of the first stage, on all N items.
         second: scores (N,) of the second stage, on all N items too.
@@ -109,6 +117,10 @@ def two_sided_cascade_loss(
 
     ``P(roadwork) = a + m p2`` with ``a = sigma((p1 - high) / T)`` (answered yes at once),
     ``m = sigma((p1 - low) / T) - a`` (passed on), p1 and p2 the stages' probabilities.
+
+    The exits are soft to the end: with high = 0.9 and T = 0.1, p1 = 1 is answered at once with
+    weight sigma(1) = 0.731, and stage 2 counts for the rest. Where stage 1 is sure and wrong its
+    gradient vanishes with that of its sigmoid, so that something else must pull it back.
 
     Args:
         first: logits (N,) of roadwork of the first stage.

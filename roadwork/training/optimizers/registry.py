@@ -143,7 +143,6 @@ def _with_curvature(
         # The curvature stays for long: what is no number would spoil every step from here.
         module.refuse_divergence(optimizer, loss)
         optimizer.update_curvature(rows)
-        optimizer.zero_grad()
     step(closure)
 
 
