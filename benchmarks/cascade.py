@@ -150,7 +150,14 @@ def folds(data: Data, seed: int) -> Iterator[tuple[NDArray[np.bool_], ...]]:
 
 
 class Heads:
-    """Two linear heads on standardised features, and the weights that LCRON learns."""
+    """Two linear heads on standardised features, and the weights that LCRON learns.
+
+    The objectives are the library's, the training is not that of
+    :mod:`roadwork.cascade.train`: both heads start at zero and learn by AdamW with a weight decay
+    of 0.1 in both phases (there: a logistic regression and the classifier's head, then 0.01);
+    gradients are not clipped and the rate has no schedule; the last pass is kept, none is chosen
+    by a selection set; both heads are always trained (there by default the first alone).
+    """
 
     def __init__(self, data: Data, rows: NDArray[np.bool_], seed: int) -> None:
         """Heads of zeros; ``rows`` give the scale."""

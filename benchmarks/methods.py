@@ -22,6 +22,7 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,10 @@ _LEAST_UNSEEN = 30  # images: fewer of a source are too few to judge by
 
 
 def compute_all(plan: Plan, parts: list[str], out: Path, workers: int, limit: float) -> Results:
-    """Compute what is missing, as far as the time goes, and give all that is done."""
+    """Compute what is missing, as far as the time goes, and give all that is done.
+
+    Where a process is killed, that is said, and what is done is given.
+    """
     start = time.monotonic()
     photographs = prepare(plan, parts)
     results = Results(plan, photographs)
@@ -63,34 +67,47 @@ def compute_all(plan: Plan, parts: list[str], out: Path, workers: int, limit: fl
         running: dict[Future[Any], Cell | None] = {}
         if waits_for_vit and "vit" in parts and limit > 0:
             running[pool.submit(train_vit, plan, out / "vit_start.json")] = None
-        while True:
-            late = time.monotonic() - start + 1.2 * longest > limit
-            wanted = wanted_cells(parts, plan, sources, results.chosen)
-            for cell in [] if late else dict.fromkeys(wanted):
-                if len(running) >= workers:
+        try:
+            while True:
+                late = time.monotonic() - start + 1.2 * longest > limit
+                wanted = wanted_cells(parts, plan, sources, results.chosen)
+                for cell in [] if late else dict.fromkeys(wanted):
+                    if len(running) >= workers:
+                        break
+                    known = cell in results.cells or cell in failed or cell in running.values()
+                    if known or (RUNS[cell.run].vit and waits_for_vit):
+                        continue
+                    running[pool.submit(compute, plan, cell)] = cell
+                if not running:
                     break
-                known = cell in results.cells or cell in failed or cell in running.values()
-                if known or (RUNS[cell.run].vit and waits_for_vit):
-                    continue
-                running[pool.submit(compute, plan, cell)] = cell
-            if not running:
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                cell = running.pop(future)
-                if (error := future.exception()) is not None:
-                    say(start, f"FAILED {cell}: {error}")
-                    if cell is not None:
-                        failed[cell] = str(error)
-                elif cell is None:
-                    waits_for_vit = False
-                    say(start, "the vision transformer is trained")
-                else:
-                    found = future.result()
-                    results.cells[cell] = found
-                    log.write(json.dumps(found) + "\n")
-                    log.flush()
-                    longest = max(longest, found["seconds"])
-                    say(start, told(found, len(results.cells)))
+                broken: BrokenProcessPool | None = None
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    cell = running.pop(future)
+                    error = future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        broken = error
+                    elif error is not None:
+                        say(start, f"FAILED {cell}: {error}")
+                        if cell is not None:
+                            failed[cell] = str(error)
+                    elif cell is None:
+                        waits_for_vit = False
+                        say(start, "the vision transformer is trained")
+                    else:
+                        found = future.result()
+                        results.cells[cell] = found
+                        log.write(json.dumps(found) + "\n")
+                        log.flush()
+                        longest = max(longest, found["seconds"])
+                        say(start, told(found, len(results.cells)))
+                if broken is not None:
+                    raise broken
+        except BrokenProcessPool:
+            say(
+                start,
+                "a process was killed, perhaps for lack of memory: the tables are of what is done; "
+                "the same command computes the rest, --workers says with how many processes",
+            )
     if failed:
         say(start, f"{len(failed)} cells failed, such as {next(iter(failed.items()))}")
     return results

@@ -95,8 +95,11 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
     classifier, baseline, history = finetune.with_options(extra=told)(
         backbone, train, select, run.only("data", "backbone", "finetune", "compute")
     )
-    calibrator = calibrate(classifier, calibration, run.only("data", "calibrate"))
+    calibrator, _ = calibrate(classifier, calibration, run.only("data", "calibrate"))
     predictor = conformal(classifier, calibrator, conformal_set, run.only("data", "conformal"))
+    # The cascade is neither judged there nor in the bundle.
+    usual = Settings()
+    exported = run.model_copy(update={"track": usual.track, "cascade": usual.cascade})
     report, scores = evaluate(
         classifier,
         baseline,
@@ -104,11 +107,12 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
         predictor,
         test,
         data,
-        run.model_copy(update={"deploy": Settings().deploy, "track": Settings().track}),
+        exported.model_copy(update={"deploy": usual.deploy}),
     )
+    of_cascade: dict[str, Any] = {}
     if run.cascade.enabled:
         taught = run.only("data", "backbone", "compute")
-        both_stages, _ = cascade.with_options(extra=told)(
+        both_stages, cascade_history = cascade.with_options(extra=told)(
             classifier,
             train,
             select,
@@ -117,17 +121,28 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
         certified = exits(
             both_stages, calibration, conformal_set, run.only("data", "calibrate", "cascade")
         )
-        evaluate_cascade(certified, test, scores, run.only("name", "data", "evaluate"))
+        cascade_report = evaluate_cascade(
+            certified, test, scores, run.only("name", "data", "evaluate")
+        )
+        of_cascade = {"cascade_history": cascade_history, "cascade_report": cascade_report}
     bundle, report_with_parity = export(
         classifier,
         calibrator,
         predictor,
         report,
         select,
-        run.model_copy(update={"track": Settings().track}),
+        exported,
     )
     version = register(
-        bundle, report_with_parity, scores, manifest, hashes, pretrain_history, history, run
+        bundle,
+        report_with_parity,
+        scores,
+        manifest,
+        hashes,
+        pretrain_history,
+        history,
+        run,
+        **of_cascade,
     )
     verdict, _ = promote(version, report_with_parity, run)
     deploy(verdict, run)

@@ -24,7 +24,7 @@ from roadwork.settings import Settings
 __all__ = ["GRID_HASH", "register_ablation"]
 
 GRID_HASH = "roadwork.ablation"
-"""Tag of the parent run: changes with anything in the grid."""
+"""Tag of the parent run: changes with anything in the grid, and with what its variants share."""
 
 _PARENT = "mlflow.parentRunId"
 

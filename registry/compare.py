@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from registry.tags import (
     TEST_HASH,
 )
 from roadwork.data.exposure import Exposure
-from roadwork.errors import ConfigError, RegistryError
+from roadwork.errors import BundleError, ConfigError, RegistryError
 from roadwork.evaluation.comparison import ComparedRun
 from roadwork.evaluation.record import EvaluationReport
 from roadwork.pairing import TestScores
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 __all__ = ["read_runs"]
+
+logger = logging.getLogger(__name__)
 
 _CODE = (DATA_HASH, TEST_HASH, GIT_COMMIT, GIT_DIRTY, LOCK_HASH, BUNDLE_HASH)
 _FACTS = ("data.hash.", "environment.", "execution.")
@@ -90,10 +93,12 @@ def _find(registry: Registry, reference: str) -> Run:
         experiments = [found.experiment_id for found in client.search_experiments()]
         listed: dict[str, Run] = {}
         if reference and "'" not in reference:
-            for attribute in ("run_id", "run_name"):
-                words = f"attributes.{attribute} LIKE '{reference}%'"
-                for run in client.search_runs(experiments, words, max_results=_MOST):
-                    listed[run.info.run_id] = run
+            # Exact ones first: newer runs with the same beginning must not hide them.
+            for words in (f"= '{reference}'", f"LIKE '{reference}%'"):
+                for attribute in ("run_id", "run_name"):
+                    where = f"attributes.{attribute} {words}"
+                    for run in client.search_runs(experiments, where, max_results=_MOST):
+                        listed[run.info.run_id] = run
         runs = list(listed.values())
         # The pattern takes an underscore for any character.
         # A version that does not exist must not be taken for the beginning of an identifier.
@@ -107,9 +112,10 @@ def _find(registry: Registry, reference: str) -> Run:
         if chosen:
             names = [f"{_name(run)} ({run.info.run_id[:8]})" for run in chosen]
             shown = ", ".join(names if len(names) <= 6 else [*names[:6], "…"])
+            least = "at least " if len(chosen) >= _MOST else ""
             raise RegistryError(
-                f"{reference!r} fits {len(chosen)} runs: {shown}; write more of the name, or the "
-                "identifier"
+                f"{reference!r} fits {least}{len(chosen)} runs: {shown}; write more of the name, "
+                "or the identifier"
             )
         newest = client.search_runs(experiments, order_by=["attributes.start_time DESC"])
     raise RegistryError(_unknown(registry, reference, newest))
@@ -188,9 +194,16 @@ def _read(registry: Registry, run: Run, version: tuple[str, list[str]] | None) -
 def _exposure(
     registry: Registry, record: bytes | None, version: tuple[str, list[str]] | None
 ) -> Exposure | None:
-    """What the model of a run has seen; of a run that did not keep it, as its bundle says."""
+    """What the model of a run has seen; of a run that did not keep it, as its bundle says.
+
+    None where neither is there: the run is then compared without paired differences.
+    """
     if record is not None:
         return Exposure.from_bytes(record)
     if version is None:
         return None
-    return locate(registry, find_version(registry, version[0])).exposure
+    try:
+        return locate(registry, find_version(registry, version[0])).exposure
+    except (BundleError, RegistryError) as error:
+        logger.warning("it is not known what version %s has seen: %s", version[0], error)
+        return None

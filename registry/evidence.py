@@ -124,16 +124,12 @@ def _parity(bundle: ModelBundle) -> Parity:
 
 
 def _thresholds(bundle: ModelBundle) -> dict[str, tuple[int, int | None]]:
-    from roadwork.conformal import MondrianConformal, SplitConformal
-
     conformal = bundle.conformal
-    if isinstance(conformal, MondrianConformal):
-        return dict(
-            zip(conformal.classes, zip(conformal.n, conformal.ranks, strict=True), strict=True)
-        )
-    if isinstance(conformal, SplitConformal):
-        return {ALL_CLASSES: (conformal.n, conformal.rank)}
-    raise BundleError(f"the gate does not know the conformal method of the {bundle.title}")
+    overall = conformal.promise(None)
+    if overall is not None:
+        return {ALL_CLASSES: (overall.points, overall.rank)}
+    promised = {name: conformal.promise(k) for k, name in enumerate(bundle.config.classes)}
+    return {name: (seen.points, seen.rank) for name, seen in promised.items() if seen is not None}
 
 
 def _champion(

@@ -171,9 +171,11 @@ def _copy(
     """Complete the copy in Weights & Biases; the version is registered, whatever happens here."""
     try:
         run = open_wandb(settings, identity, name)
-        run.log(list(curves))
-        run.complete(config, figures, files, "evaluation")
-        run.close()
+        try:
+            run.log(list(curves))
+            run.complete(config, figures, files, "evaluation")
+        finally:
+            run.close()
     except Exception as error:
         logger.warning("Weights & Biases did not take the whole run: %s", error)
 

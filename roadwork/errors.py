@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "GateFailed",
     "InputError",
+    "Interrupted",
     "LeakageError",
     "ParityError",
     "RegistryError",
@@ -42,6 +43,10 @@ class LeakageError(DataError):
 
 class TrainingError(RoadworkError):
     """Training cannot go on: a refused checkpoint, a loss that is not finite, a full disk."""
+
+
+class Interrupted(TrainingError):
+    """Somebody stopped training; the same command goes on from the last checkpoint."""
 
 
 class ParityError(RoadworkError):

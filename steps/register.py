@@ -10,6 +10,7 @@ import materializers  # noqa: F401
 from registry import register_bundle
 from registry.training_facts import TrainingFacts
 from roadwork.bundle import ModelBundle
+from roadwork.cascade.record import CascadeReport
 from roadwork.data.manifest import Manifest
 from roadwork.evaluation.record import EvaluationReport
 from roadwork.pairing import TestScores
@@ -28,13 +29,16 @@ def register(
     pretrain_history: dict[str, Any],
     history: dict[str, Any],
     settings: Settings,
+    cascade_history: dict[str, Any] | None = None,
+    cascade_report: CascadeReport | None = None,
 ) -> Annotated[str, "model_version"]:
     """One MLflow run and one model version; the version is linked to ZenML's own model."""
     run = get_step_context().pipeline_run
     facts = TrainingFacts.of(
-        {"pretrain": pretrain_history, "finetune": history},
+        {"pretrain": pretrain_history, "finetune": history, "cascade": cascade_history or {}},
         hashes=set_hashes,
         seconds=seconds_by_step(),
+        cascade=cascade_report.figures if cascade_report else None,
     )
     version = register_bundle(
         bundle.path,

@@ -24,7 +24,7 @@ from roadwork.data.contract import require_disjoint, require_role
 from roadwork.data.exposure import Use, require_unexposed
 from roadwork.data.manifest import SelectSet, TrainSet
 from roadwork.data.views import view_count
-from roadwork.errors import ConfigError, DataError, LeakageError, TrainingError
+from roadwork.errors import ConfigError, DataError, Interrupted, LeakageError, TrainingError
 from roadwork.fingerprint import fingerprint
 from roadwork.models.adapters import ADAPTERS
 from roadwork.models.backbone import Backbone
@@ -121,8 +121,8 @@ def run_cell(
     """Fine-tune on ``train``, choose the pass on ``select``, answer ``judged``.
 
     A run that fails with an error of roadwork's own (a loss that is not finite, settings that the
-    data cannot serve) is a result, too. A leak is not: it is raised, as is whatever was not
-    foreseen.
+    data cannot serve) is a result, too. A leak and an interrupt are not: they are raised, as is
+    whatever was not foreseen.
 
     Args:
         backbone: where fine-tuning starts.
@@ -134,6 +134,7 @@ def run_cell(
 
     Raises:
         LeakageError: a set of another role, or one that was trained on.
+        Interrupted: somebody stopped training, and so the grid.
     """
     require_role(train, "train a variant", TrainSet)
     require_role(select, "choose the pass of a variant", SelectSet)
@@ -153,7 +154,7 @@ def run_cell(
         temperature = TemperatureScaling.fit(logits, select.labels).temperature
         if apart:
             logits = predict_logits(tuned.classifier, judged, settings.data)
-    except LeakageError:
+    except (LeakageError, Interrupted):
         raise
     except (ConfigError, DataError, TrainingError) as error:
         logger.warning("the cell failed: %s", error)

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from roadwork.ablation.holm import LEVEL, holm
 from roadwork.calibration.base import FloatArray
 from roadwork.evaluation.bootstrap import describe_differences, resample_weights
+from roadwork.evaluation.holm import LEVEL, holm
 from roadwork.evaluation.metrics import METRICS, MetricInfo
 from roadwork.evaluation.scored import ScoredSet
 from roadwork.pairing import LEAST_GROUPS

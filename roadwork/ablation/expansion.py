@@ -8,8 +8,8 @@ from itertools import product
 from typing import Any
 
 from roadwork.ablation.grid import Axis, Grid, Variant
-from roadwork.ablation.holm import least_resamples
 from roadwork.errors import ConfigError
+from roadwork.evaluation.holm import least_resamples
 from roadwork.fingerprint import fingerprint
 from roadwork.settings import Settings, parse_settings, resolve
 from roadwork.settings.ablation import AblationSettings, Scalar, label_of

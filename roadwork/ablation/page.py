@@ -50,22 +50,30 @@ def render_page(report: AblationReport) -> str:
 
 def headline(report: AblationReport) -> str:
     """What came out, in one sentence."""
-    rivals = len(report.variants) - 1
     if report.winner is None:
         return "Every variant failed"
     if report.variants[report.baseline].failures:
         return "The baseline failed, so that nothing can be compared with it"
-    if not rivals:
+    if len(report.variants) == 1:
         return "There is one variant, and nothing to compare it with"
     says = Counter(
         found.says
         for row in report.variants
         if (found := row.differences.get(report.metric)) is not None
     )
+    rivals = says.total()
+    if not rivals:
+        return "Every other variant failed, so that nothing can be compared with the baseline"
+    failed = sum(bool(row.failures) for row in report.variants)
+    return f"{_told(says, rivals)}{f'; {failed} failed' if failed else ''}"
+
+
+def _told(says: Counter[str | None], rivals: int) -> str:
+    """How many of those that can be compared with the baseline can be told from it."""
     if rivals == 1:
         clear = next((kind for kind in ("better", "worse") if says[kind]), None)
         what = f"is {clear} than" if clear else "cannot be told from"
-        return f"The one other variant {what} the baseline"
+        return f"The one variant to compare {what} the baseline"
     if not says["better"] and not says["worse"]:
         return f"None of {rivals} variants can be told from the baseline"
     better, worse = (

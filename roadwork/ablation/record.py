@@ -101,7 +101,7 @@ class AblationReport(_Row):
         baseline: number of the variant that the others are compared with.
         winner: number of the variant with the best mean; None where all failed.
         effects: of every axis with more than one value, where there are several axes.
-        grid_hash: changes with anything in the grid.
+        grid_hash: changes with anything in the grid, and with what all its variants share.
         code_version: of roadwork.
     """
 

@@ -76,7 +76,8 @@ def tabulate(
         winner=_winner(rows, grid.metric),
         effects=_effects(grid, scores),
         grid_hash=fingerprint(
-            grid.model_dump_json(exclude={"variants": {"__all__": {"settings"}}})
+            grid.model_dump_json(exclude={"variants": {"__all__": {"settings"}}}),
+            *(cell_key(variant.settings) for variant in grid.variants),
         ),
         code_version=__version__,
     )

@@ -137,7 +137,7 @@ def certify(
 ) -> CertifiedCascade:
     """Calibrate both stages, and fit the exits on top of them.
 
-    Where no exit can be certified, stage 2 answers every image, and the log says what is missing.
+    Where no exit can be certified, no image exits at stage 1, and the log says what is missing.
 
     Args:
         cascade: of :func:`~roadwork.cascade.train.train_cascade`.

@@ -19,13 +19,11 @@ import numpy as np
 
 from roadwork.calibration.base import FloatArray
 from roadwork.cascade.simulate import CascadeScores
-from roadwork.evaluation.metrics import Metric
 from roadwork.evaluation.scored import ScoredSet, ratio
 
 __all__ = [
     "CONFIDENCE_METRICS",
     "ConfidenceMetric",
-    "confidence_metrics",
     "confidence_overlap",
     "deferral_performance",
     "right_wrong_auroc",
@@ -123,17 +121,3 @@ CONFIDENCE_METRICS: Mapping[str, ConfidenceMetric] = MappingProxyType(
         ),
     }
 )
-
-
-def confidence_metrics(scores: CascadeScores) -> dict[str, Metric]:
-    """Every measure of a set, without intervals; the undefined with their reason."""
-    found: dict[str, Metric] = {}
-    for name, info in CONFIDENCE_METRICS.items():
-        value = float(info.batch(scores, np.ones((1, scores.first.n)))[0])
-        known = bool(np.isfinite(value))
-        found[name] = Metric(
-            value=value if known else None,
-            reason=None if known else info.undefined,
-            n=scores.first.n,
-        )
-    return found

@@ -21,15 +21,19 @@ COLUMNS = {
 
 def headline(report: CascadeReport) -> str:
     """What came out, in one sentence."""
-    if not report.exits.feasible:
-        return "No exit could be certified: stage 2 answers every image."
     verdicts = {check.verdict for check in report.promise}
-    saved = f"Stage 1 answers {percent(report.exited.value)} of the test images"
+    saved = "No exit could be certified: no image exits at stage 1"
+    if report.exits.feasible:
+        saved = f"Stage 1 answers {percent(report.exited.value)} of the test images"
     if "broken" in verdicts:
-        return f"{saved}, but the promise did not hold on them."
+        return f"{saved}, but the promise did not hold on the test images."
     if "unclear" in verdicts:
         return f"{saved}; whether the promise holds is within the range of chance."
-    return f"{saved}, and the promise held on them."
+    if verdicts == {"kept"}:
+        return f"{saved}, and the promise held on the test images."
+    if "kept" in verdicts:
+        return f"{saved}; what could be judged of the promise held on the test images."
+    return f"{saved}."
 
 
 def findings(report: CascadeReport) -> tuple[Finding, ...]:
@@ -44,9 +48,10 @@ def _saving(report: CascadeReport) -> Finding:
     if not report.exits.feasible:
         return Finding("unclear", "no exits", report.guarantee)
     views = report.row("cascade").views
+    saves = views.high is not None and views.high < whole
     return Finding(
-        "good",
-        "it saves views",
+        "good" if saves else "unclear",
+        "it saves views" if saves else "views",
         f"It looks at {number(views.value, 2)} views of an image on average instead of {whole}: "
         f"{percent(report.exited.value)} of the images "
         f"({span(report.exited.low, report.exited.high, shares=True)}) are answered from the "

@@ -23,6 +23,9 @@ _VERDICTS = {
     "broken": ("broken", "fail"),
     "not judged": ("nothing to judge", "soft"),
 }
+_DEFERRED = (
+    "An image that goes to a person is counted above with the answer that stage 2 would have given."
+)
 
 
 def render_page(report: CascadeReport) -> str:
@@ -102,6 +105,11 @@ def _cost(report: CascadeReport) -> Markup:
             range(1, len(COLUMNS) + 1),
         ),
         element("p", _second_stage(report), class_="soft"),
+        *(
+            [element("p", _DEFERRED, class_="soft")]
+            if report.exits.promise.max_wrong is not None
+            else []
+        ),
         id="cost",
     )
 

@@ -203,15 +203,6 @@ class ExitPolicy(BaseModel):
             deferred=~at_once & unsure,
         )
 
-    def views_per_image(self, stage_views: tuple[int, int]) -> float:
-        """Mean views of an image, for the share of images that stage 1 answered in the fit.
-
-        Args:
-            stage_views: views of an image that stage 1 answers, and all views of one that is
-                passed on, those of stage 1 among them; ``CascadeSpec.stage_views``.
-        """
-        return self.exited * stage_views[0] + (1.0 - self.exited) * stage_views[1]
-
     @property
     def guarantee(self) -> str:
         """What holds, for whom, and from how many groups."""
@@ -235,7 +226,7 @@ class ExitPolicy(BaseModel):
         if not self.feasible:
             return (
                 f"From {source} no exit could be certified at {sure} confidence that harms "
-                f"{bounds} on average: stage 2 answers every image. {self._missing}{deferring}"
+                f"{bounds} on average: no image exits at stage 1. {self._missing}{deferring}"
             )
         return (
             f"With {sure} confidence over the draw of {source}, the early exits make wrong what "

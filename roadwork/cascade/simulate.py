@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Strict
 
 from roadwork.calibration.base import FloatArray
 from roadwork.errors import DataError
+from roadwork.evaluation.ranking import largest_recall, recall_at
 from roadwork.evaluation.scored import Ranking, ScoredSet, ratio
+from roadwork.evaluation.sorted_pass import SortedPass
 
 __all__ = [
     "CascadeCurve",
@@ -29,7 +30,6 @@ __all__ = [
     "cascade_curve",
     "exit_table",
     "fewest_views",
-    "final_scores",
     "recall_at_precision",
 ]
 
@@ -55,10 +55,6 @@ class CascadeScores:
             raise DataError("a cascade decides between two classes")
         if not np.array_equal(self.first.labels, self.second.labels):
             raise DataError("both stages must be scored on the same images, in the same order")
-
-    def take(self, rows: NDArray[np.generic]) -> CascadeScores:
-        """Of some images: indices, or a mask (N,)."""
-        return CascadeScores(self.first.take(rows), self.second.take(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,16 +122,6 @@ def fewest_views(
     return share * once + (1.0 - share) * all_views, table.cuts[last]
 
 
-def final_scores(scores: CascadeScores, cut: float) -> ScoredSet:
-    """The cascade's own probabilities: stage 1's from confidence ``cut`` on, else stage 2's."""
-    at_once = scores.first.confidence >= cut
-    return ScoredSet(
-        np.where(at_once[:, None], scores.first.probabilities, scores.second.probabilities),
-        scores.first.labels,
-        groups=scores.first.groups,
-    )
-
-
 def recall_at_precision(
     scored: ScoredSet, weights: FloatArray, precision: float = 0.9
 ) -> FloatArray:
@@ -144,8 +130,7 @@ def recall_at_precision(
     Thresholds are the distinct scores. 0 where no threshold is precise enough, NaN without
     positives.
     """
-    ranking = scored.class_rankings[1]
-    return _recall_at_precision(ranking, weights, scored.labels == 1, precision)
+    return recall_at(precision)(scored, weights)
 
 
 class CascadeCurve(BaseModel):
@@ -209,24 +194,14 @@ def _recalls(scores: CascadeScores, cuts: FloatArray, precision: float) -> Float
     """Recall at the precision for every cut (C,): both stages' scores are sorted once, together."""
     first, second = scores.first, scores.second
     ranking = Ranking.of(np.concatenate([first.probabilities[:, 1], second.probabilities[:, 1]]))
-    positive = np.tile(first.labels == 1, 2)
+    positive = np.tile(first.labels == 1, 2)[ranking.order].astype(np.float64)
     block = max(1, _BLOCK // len(positive))
     found: list[FloatArray] = []
     for start in range(0, len(cuts), block):
         at_once = first.confidence >= cuts[start : start + block, None]
         weights = np.concatenate([at_once, ~at_once], axis=1).astype(np.float64)
-        found.append(_recall_at_precision(ranking, weights, positive, precision))
+        found.append(largest_recall(SortedPass.of(ranking, positive, weights), precision))
     return np.concatenate(found)
-
-
-def _recall_at_precision(
-    ranking: Ranking, weights: FloatArray, positive: NDArray[np.bool_], precision: float
-) -> FloatArray:
-    hits = np.cumsum(ranking.tally(weights * positive), axis=1)
-    taken = np.cumsum(ranking.tally(weights), axis=1)
-    enough = hits >= precision * taken * (1.0 - _SLACK)
-    best = np.where(enough, hits, 0.0).max(axis=1)
-    return ratio(best, hits[:, -1])
 
 
 def _with_none(values: FloatArray) -> tuple[float | None, ...]:

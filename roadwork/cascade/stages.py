@@ -23,7 +23,6 @@ from roadwork.errors import ConfigError
 from roadwork.models.aggregators import aggregate
 from roadwork.models.backbone import contiguous
 from roadwork.models.classifier import (
-    Classifier,
     ClassifierSpec,
     RoadworkNetwork,
     build_classifier_network,
@@ -142,8 +141,13 @@ class CascadeSpec(BaseModel):
 
     @property
     def stage_views(self) -> tuple[int, int]:
-        """Views of a photograph that stage 1 answers, and of one that stage 2 answers."""
-        return 1, view_count(self.classifier.views.tiles)
+        """Views of a photograph that stage 1 answers, and of one that stage 2 answers.
+
+        With ``views.flip`` a view and its mirror image are two.
+        """
+        views = self.classifier.views
+        sides = 2 if views.flip else 1
+        return sides, sides * view_count(views.tiles)
 
 
 @dataclass(frozen=True)
@@ -163,11 +167,6 @@ class Cascade:
     def content_hash(self) -> str:
         """Changes with the weights, the form, or the exposure."""
         return fitted_hash(self.spec, self.network, self.exposure)
-
-    @property
-    def classifier(self) -> Classifier:
-        """Stage 2 alone, for whoever knows classifiers; the weights are shared, not copied."""
-        return Classifier(self.spec.classifier, self.network.network, self.exposure)
 
     def save(self, folder: Path) -> None:
         """Write ``cascade.json``, ``cascade.safetensors`` and ``exposure.bin``."""

@@ -31,6 +31,7 @@ from roadwork.data.contract import validate_model_selection
 from roadwork.data.exposure import Exposure, Use, require_unexposed
 from roadwork.data.loading import BatchStream
 from roadwork.data.manifest import SelectSet, TrainSet
+from roadwork.errors import ConfigError
 from roadwork.fingerprint import code_hash, fingerprint
 from roadwork.models.classifier import Classifier, build_classifier_network
 from roadwork.settings import CascadeSettings, Settings
@@ -83,7 +84,8 @@ def train_cascade(
         tracker: is told of all that is logged, while training runs.
 
     Raises:
-        ConfigError: the classifier sees no tiles, so that both stages would see the same.
+        ConfigError: the classifier sees no tiles, so that both stages would see the same, or other
+            views than the settings ask for.
         DataError: the training set holds one class alone.
         LeakageError: the two sets overlap, or the classifier was exposed to one of them in a way
             that training must not be.
@@ -95,6 +97,7 @@ def train_cascade(
     require_unexposed(classifier, train, chosen, set(Use) - {Use.PRETRAIN, Use.TRAIN})
     require_unexposed(classifier, select, chosen, set(Use) - {Use.SELECT})
     require_two_classes(train.labels)
+    _require_same_views(classifier, settings)
     wanted = settings.cascade
     second = build_classifier_network(classifier.spec)
     second.load_state_dict(classifier.network.state_dict(), strict=True)
@@ -176,19 +179,53 @@ def hold_back(
 ) -> NDArray[np.bool_]:
     """Mask (N,) of whole groups, drawn at random, with at most a share of the rows.
 
-    Where the other rows would be of one class, nothing is held back.
+    Groups are gone through in the order of the draw; each that still fits is held back, so that
+    one large group does not end it. Where none fits, or the other rows would be of one class,
+    nothing is held back, and the log says so.
     """
     names, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    drawn = np.random.default_rng(seed).permutation(len(names))
-    kept_back = drawn[np.cumsum(sizes[drawn]) <= share * len(labels)]
+    kept_back: list[int] = []
+    room = share * len(labels)
+    for group in np.random.default_rng(seed).permutation(len(names)).tolist():
+        if sizes[group] <= room:
+            kept_back.append(group)
+            room -= sizes[group]
     held = np.isin(codes.reshape(-1), kept_back)
-    if len(np.unique(labels[~held])) < 2:
+    if share > 0 and not kept_back:
+        logger.warning(
+            "no training image is held back from the start of stage 1: every group has more than "
+            "%.3g %% of the images, and groups stay whole. Raise cascade.held_back",
+            100 * share,
+        )
+    elif len(np.unique(labels[~held])) < 2:
         logger.warning(
             "no training image is held back from the start of stage 1: the others would all be of "
             "one class"
         )
         return np.zeros(len(labels), dtype=np.bool_)
     return held
+
+
+def _require_same_views(classifier: Classifier, settings: Settings) -> None:
+    """Heads are trained on views of the settings and judged on those of the classifier.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    spec, asked = classifier.spec, settings.backbone
+    differing = [
+        f"backbone.{name} is {ours} in the settings, and the classifier was trained with {theirs}"
+        for name, ours, theirs in (
+            ("image_size", asked.image_size, spec.image_size),
+            ("views", asked.views.model_dump(), spec.views.model_dump()),
+        )
+        if ours != theirs
+    ]
+    if differing:
+        raise ConfigError(
+            f"a cascade sees what its classifier sees: {'; '.join(differing)}. Use the settings "
+            "that the classifier was trained with"
+        )
 
 
 def _held_back(train: TrainSet, wanted: CascadeSettings, seed: int) -> NDArray[np.bool_]:

@@ -280,10 +280,8 @@ def _notes(
         )
     missing = [run.title for run in runs if run.report is None]
     if missing:
-        yield (
-            f"No evaluation was kept for {', '.join(missing)}: whether the test sets are the same "
-            "is not known."
-        )
+        unknown = ": whether the test sets are the same is not known" if same is None else ""
+        yield f"No evaluation was kept for {', '.join(missing)}{unknown}."
     made = [run.title for run in runs if run.report is not None and run.report.synthetic]
     if made:
         yield f"Generated scenes ({', '.join(made)}): these figures say nothing about real roads."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,9 @@ from roadwork.settings.strict import Strict
 __all__ = ["AblationSettings", "Scalar", "label_of", "parse_ablation"]
 
 Scalar = str | int | float | bool | None
+
+_AXIS = re.compile(r"[\w .:-]{1,200}")
+"""MLflow has parameters of these names, and would refuse others after all cells are trained."""
 
 Values = tuple[Scalar, ...]
 Named = Mapping[str, Mapping[str, Any]]
@@ -62,6 +66,11 @@ class AblationSettings(Strict):
     @classmethod
     def _each_value_once(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
         for axis, values in value.items():
+            if not _AXIS.fullmatch(axis):
+                raise ValueError(
+                    f"the name {axis!r} of an axis cannot be kept by MLflow: use up to 200 "
+                    "letters, digits, spaces and the characters _ . : -"
+                )
             labels = [label_of(item) for item in values]
             again = sorted({label for label in labels if labels.count(label) > 1})
             if again:

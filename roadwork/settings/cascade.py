@@ -43,7 +43,7 @@ class CascadeSettings(Strict):
         default=0.1,
         ge=0,
         description="lcron, two_sided: weight of the plain cross-entropy of both stages, which "
-        "keeps their scores probabilities.",
+        "keeps their scores probabilities. two_sided: above 0.",
     )
     max_accuracy_loss: Share = Field(
         default=0.005,
@@ -68,6 +68,11 @@ class CascadeSettings(Strict):
     def _in_order(self) -> Self:
         if not self.low < self.high:
             raise ValueError(f"the exits low {self.low} and high {self.high} are not in order")
+        if self.objective == "two_sided" and not self.anchor:
+            raise ValueError(
+                "two_sided needs an anchor above 0: without it a first stage that is sure and "
+                "wrong has almost no gradient"
+            )
         return self
 
     @property

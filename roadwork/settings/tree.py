@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from roadwork.settings.calibrate import CalibrateSettings
 from roadwork.settings.cascade import CascadeSettings
 from roadwork.settings.compute import ComputeSettings
+from roadwork.settings.conformal import ConformalSettings
 from roadwork.settings.data import DataSettings, SplitSettings
 from roadwork.settings.finetune import FinetuneSettings
 from roadwork.settings.models import BackboneSettings
@@ -28,25 +30,6 @@ __all__ = [
 ]
 
 Size = Literal["tiny", "small", "base", "large"]
-
-
-class CalibrateSettings(Strict):
-    """Which map turns logits into probabilities."""
-
-    method: Literal["temperature", "identity"] = "temperature"
-    deployment_prior: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="Share of roadwork where the model will serve; null: that of the data.",
-    )
-
-
-class ConformalSettings(Strict):
-    """The guarantee of the prediction sets."""
-
-    method: Literal["mondrian", "lac"] = "mondrian"
-    alpha: float = Field(default=0.1, gt=0, lt=0.5, description="Allowed share of missed labels.")
 
 
 class EvaluateSettings(Strict):

@@ -13,7 +13,7 @@ from roadwork.ablation.folds import Fold, make_fold
 from roadwork.data.exposure import Exposure, Use
 from roadwork.data.manifest import SelectSet, TrainSet
 from roadwork.data.splits import Splits
-from roadwork.errors import ConfigError, DataError, LeakageError
+from roadwork.errors import ConfigError, DataError, Interrupted, LeakageError
 from roadwork.models.backbone import BACKBONES, Backbone
 from roadwork.settings import Settings
 from roadwork.training.finetune import finetune
@@ -116,6 +116,21 @@ def test_a_run_that_fails_is_a_result_and_an_unforeseen_error_is_not(
         run_cell(
             backbone, sets.train, sets.select, sets.select, made_photos.small_settings(), tmp_path
         )
+
+
+def test_an_interrupt_is_no_failed_variant(
+    sets: Splits,
+    settings: Settings,
+    backbone: Backbone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("roadwork.training.supervised.Supervised.training_step", interrupt)
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        run_cell(backbone, sets.train, sets.select, sets.select, settings, tmp_path)
 
 
 @pytest.mark.parametrize("role", ["train", "calibrate", "conformal", "test"])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from roadwork.ablation.comparison import Contrast, Scores, differences, seeded
-from roadwork.ablation.holm import holm, least_resamples
 from roadwork.calibration.base import softmax
 from roadwork.evaluation.bootstrap import resample_weights
+from roadwork.evaluation.holm import holm, least_resamples
 from roadwork.evaluation.metrics import METRICS
 from roadwork.evaluation.scored import ScoredSet
 

@@ -200,6 +200,8 @@ def test_folds_and_shards_exclude_each_other() -> None:
         ({"axes": {"a": []}}, "needs a list of values, or names"),
         ({"axes": {"a": [{"b": 1}]}}, "give its values names"),
         ({"axes": {"a": {"u": 3}}}, "the value u of the axis a must be a mapping"),
+        ({"axes": {"a (b)": {"u": {}}}}, "the name 'a (b)' of an axis cannot be kept by MLflow"),
+        ({"axes": {"a" * 201: {"u": {}}}}, "up to 200 letters, digits, spaces"),
         ({"axes": {"a": [1, 2, 1]}}, "the axis a holds 1 more than once"),
         ({"axes": ADAPTERS, "seeds": [1, 1]}, "a seed stands there twice"),
         ({"axes": ADAPTERS, "seeds": []}, "ablation.seeds"),
@@ -212,6 +214,14 @@ def test_a_grid_that_is_not_one(tree: dict[str, Any] | None, words: str) -> None
     with pytest.raises(ConfigError) as caught:
         parse_ablation(tree)
     assert words in str(caught.value)
+
+
+def test_the_names_of_axes_are_names_for_mlflow() -> None:
+    from mlflow.utils.validation import _validate_param
+
+    for name in ("Größe 2", "a.b_c", "x: -y"):
+        (axis,) = parse_ablation({"axes": {name: {"(any) name": {}}}}).axes
+        _validate_param(f"axis.{axis}", "(any) name")
 
 
 def test_no_setting_names_the_data_that_judges() -> None:

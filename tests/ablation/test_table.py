@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ import yaml
 
 from roadwork.ablation.cell import CellResult
 from roadwork.ablation.choice import settings_snippet
+from roadwork.ablation.expansion import expand
 from roadwork.ablation.files import write_files
 from roadwork.ablation.grid import Cell, Grid
 from roadwork.ablation.markdown import render_markdown
@@ -21,6 +23,7 @@ from roadwork.ablation.record import AblationReport
 from roadwork.ablation.table import tabulate
 from roadwork.errors import DataError
 from roadwork.settings import parse_settings
+from roadwork.settings.ablation import parse_ablation
 from tests.ablation import made
 
 STRENGTHS = {0: 0.4, 1: 0.5, 2: 3.0, 3: 3.2}
@@ -93,6 +96,30 @@ def test_a_failed_cell_is_a_row_and_no_end_of_the_others() -> None:
     assert [effect.pairs for effect in report.effects] == [1, 1]
     assert "failed: the loss is nan" in render_page(report)
     assert "failed: the loss is nan" in render_markdown(report)
+
+
+@pytest.mark.parametrize(
+    ("failing", "words"),
+    [
+        ((3,), "Of 2 variants 1 is better than the baseline, and none is worse; 1 failed"),
+        ((1, 2), "The one variant to compare is better than the baseline; 2 failed"),
+        ((2, 3), "The one variant to compare cannot be told from the baseline; 2 failed"),
+        ((1, 2, 3), "Every other variant failed, so that nothing can be compared with the base"),
+    ],
+)
+def test_the_headline_counts_what_was_compared(failing: tuple[int, ...], words: str) -> None:
+    assert headline(made.report(made.by_strength(STRENGTHS, failing))).startswith(words)
+
+
+def test_the_hash_of_a_grid_sees_what_all_its_variants_share() -> None:
+    def tabulated(base: dict[str, Any]) -> AblationReport:
+        grid = expand({"name": "made", **base}, parse_ablation({"axes": made.AXES, "seeds": [0]}))
+        return made.report(made.by_strength(STRENGTHS), grid)
+
+    plain = tabulated({})
+    assert tabulated({}).grid_hash == plain.grid_hash
+    assert tabulated({"runs": "elsewhere"}).grid_hash == plain.grid_hash
+    assert tabulated({"finetune": {"epochs": 7}}).grid_hash != plain.grid_hash
 
 
 def test_without_a_baseline_nothing_is_compared() -> None:
@@ -181,7 +208,7 @@ def test_the_files(report: AblationReport, tmp_path: Path) -> None:
 
 
 def test_the_page_is_whole_escaped_and_asks_for_nothing_from_elsewhere() -> None:
-    axes = {"finetune.adapter": ["lora"], "<b>": {"<i>&": {"finetune.rank": 4}, "x": {}}}
+    axes = {"finetune.adapter": ["lora"], "rank": {"<i>&": {"finetune.rank": 4}, "x": {}}}
     page = render_page(made.report(made.by_strength({0: 0.2, 1: 2.0}), made.small_grid(axes=axes)))
     assert "<i>&" not in page and "&lt;i&gt;&amp;" in page
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)

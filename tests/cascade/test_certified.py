@@ -41,7 +41,8 @@ def certified(trained: TrainedCascade, sets: Splits) -> CertifiedCascade:
 def test_stage_2_and_its_calibrator_are_those_of_the_classifier(
     certified: CertifiedCascade, classifier: Classifier, sets: Splits
 ) -> None:
-    """So the classifier's own prediction sets hold for stage 2."""
+    """So the classifier's prediction sets hold for stage 2 on every image, not on those alone that
+    stage 1 passes on, which are the harder ones."""
     first, second = predict_stages(certified.cascade, sets.calibrate, SETTINGS.data)
     logits = predict_logits(classifier, sets.calibrate, SETTINGS.data)
     np.testing.assert_allclose(second, logits, atol=1e-6)

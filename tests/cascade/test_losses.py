@@ -58,6 +58,21 @@ def test_the_funnel_is_never_narrower_than_its_positives() -> None:
     torch.testing.assert_close(found, lcron_funnel_loss(*MARGINS, LABELS, 6, torch.zeros(2)))
 
 
+def test_two_sided_without_an_anchor_learns_nothing_where_stage_1_is_sure_and_wrong() -> None:
+    """p1 is all but 1: P(roadwork) = sigma(1) + (sigma(9) - sigma(1)) p2; the label is "none"."""
+    first = torch.tensor([20.0], requires_grad=True)
+    second, label = torch.tensor([0.0]), torch.tensor([0])
+    loss = two_sided_cascade_loss(first, second, label, 0.1, 0.9)
+    at_once = 1 / (1 + math.exp(-1.0))
+    passed = 1 / (1 + math.exp(-9.0)) - at_once
+    assert at_once == pytest.approx(0.731, abs=1e-3)
+    assert loss.item() == pytest.approx(-math.log(1 - at_once - passed / 2), abs=1e-4)
+    loss.backward()
+    assert first.grad is not None and abs(first.grad.item()) < 1e-6
+    with pytest.raises(ValidationError, match="needs an anchor above 0"):
+        settings(objective="two_sided", anchor=0.0)
+
+
 def test_two_sided_is_the_cascade_and_its_anchor() -> None:
     chosen = settings(objective="two_sided", low=0.2, high=0.7, anchor=0.5)
     found = cascade_losses(FIRST, SECOND, LABELS, chosen)

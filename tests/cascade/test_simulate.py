@@ -15,7 +15,6 @@ from roadwork.cascade.simulate import (
     cascade_curve,
     exit_table,
     fewest_views,
-    final_scores,
     recall_at_precision,
 )
 from roadwork.errors import DataError
@@ -98,14 +97,20 @@ def test_the_curve_is_what_counting_gives(n: int, seed: int) -> None:
             assert mcc == pytest.approx(matthews_corrcoef(labels, decided), abs=1e-9)
         precision, recall, _ = precision_recall_curve(labels, final)
         assert curve.recall[number] == pytest.approx(recall[precision >= 0.9].max())
-        scored_at = final_scores(cascade, math.inf if cut is None else cut)
-        assert recall_at_precision(scored_at, np.ones((1, n)))[0] == curve.recall[number]
+        again = recall_at_precision(scored(final, labels), np.ones((1, n)))[0]
+        assert again == curve.recall[number]
+
+
+def repeat(cascade: CascadeScores, weights: np.ndarray) -> CascadeScores:
+    """Every row as often as its whole weight, (1, N), says."""
+    rows = np.repeat(np.arange(cascade.first.n), weights[0].astype(int))
+    return CascadeScores(cascade.first.take(rows), cascade.second.take(rows))
 
 
 def test_integer_weights_are_repeated_rows() -> None:
     cascade = made(40, seed=7)
     weights = np.random.default_rng(0).integers(0, 3, (1, 40)).astype(np.float64)
-    repeated = cascade.take(np.repeat(np.arange(40), weights[0].astype(int)))
+    repeated = repeat(cascade, weights)
     for loss in (0.0, 0.05, 0.2):
         found = fewest_views(cascade, weights, loss, VIEWS)
         again = fewest_views(repeated, np.ones((1, repeated.first.n)), loss, VIEWS)

@@ -150,9 +150,9 @@ def test_the_hash_changes_with_a_weight_the_form_and_the_exposure() -> None:
     assert len(hashes) == 4
 
 
-@torch.no_grad()
-def test_stage_2_as_a_classifier() -> None:
-    cascade = fitted()
-    assert cascade.spec.stage_views == (1, 10)
-    assert cascade.classifier.exposure == cascade.exposure
-    assert cascade.classifier.network is cascade.network.network
+def test_mirror_images_are_views_too() -> None:
+    spec = fitted().spec
+    assert spec.stage_views == (1, 10)
+    views = spec.classifier.views.model_copy(update={"flip": True})
+    classifier = spec.classifier.model_copy(update={"views": views})
+    assert spec.model_copy(update={"classifier": classifier}).stage_views == (2, 20)

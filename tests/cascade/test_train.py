@@ -91,6 +91,8 @@ def test_the_chosen_pass_is_what_was_judged(whole: TrainedCascade, sets: Splits)
         if name == "cascade/select_nll"
     ]
     assert logged == pytest.approx(losses, abs=1e-6)
+    rows = zip(curves["name"], curves["step"], strict=True)
+    assert [step for name, step in rows if name == "cascade/loss"] == list(range(1, STEPS + 1))
     logits = predict_stages(whole.cascade, sets.select, cascade_settings().data)
     found = selection_loss(*logits, sets.select.labels)
     assert found.cascade == pytest.approx(losses[best], abs=1e-4)
@@ -241,6 +243,40 @@ def test_a_classifier_without_tiles_is_refused(sets: Splits, tmp_path: Path) -> 
     plain = finetune(small_backbone(settings), sets.train, sets.select, settings, tmp_path)
     with pytest.raises(ConfigError, match=r"views\.tiles is 0"):
         train_cascade(plain.classifier, sets.train, sets.select, settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "views",
+    [{"tiles": "aspect"}, {"flip": True}, {"aggregator": "mean"}],
+    ids=["tiles", "flip", "pooling"],
+)
+def test_views_that_the_classifier_does_not_see_are_refused(
+    views: dict[str, Any], classifier: Classifier, sets: Splits, tmp_path: Path
+) -> None:
+    settings = cascade_settings()
+    other = settings.backbone.views.model_copy(update=views)
+    assert other != settings.backbone.views
+    backbone = settings.backbone.model_copy(update={"views": other})
+    asked = settings.model_copy(update={"backbone": backbone})
+    with pytest.raises(ConfigError, match=r"backbone\.views is .* the classifier was trained with"):
+        train_cascade(classifier, sets.train, sets.select, asked, tmp_path)
+    backbone = settings.backbone.model_copy(update={"image_size": 999})
+    asked = settings.model_copy(update={"backbone": backbone})
+    with pytest.raises(ConfigError, match=r"backbone\.image_size is 999 in the settings"):
+        train_cascade(classifier, sets.train, sets.select, asked, tmp_path)
+
+
+def test_one_large_group_does_not_end_what_is_held_back(caplog: pytest.LogCaptureFixture) -> None:
+    """60 rows in one group and 40 in groups of one: a third are 33 rows, whatever comes first."""
+    groups = np.append(np.zeros(60, dtype=np.int64), np.arange(1, 41))
+    labels = np.arange(100) % 2
+    for seed in range(20):
+        held = hold_back(labels, groups, 0.33, seed)
+        assert held.sum() == 33 and not held[:60].any()
+    assert not caplog.records
+    pair = hold_back(labels, np.repeat([0, 1], 50), 0.33, seed=0)
+    assert not pair.any()
+    assert "every group has more than 33 % of the images" in caplog.text
 
 
 def test_held_back_are_whole_groups_and_never_too_many() -> None:

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import app
-from registry import Registry, open_registry, register_bundle
+from registry import Registry, compare, open_registry, register_bundle
 from registry.runs import MlflowTracker, open_run
+from roadwork.bundle import ModelBundle
+from roadwork.errors import BundleError, RegistryError
 from roadwork.training.curves import Curves, Point
 from tests.evaluation.report_case import make_report, make_settings
 from tests.registry.made import make_scores, new_store, sealed_bundle
@@ -139,6 +141,31 @@ def test_an_unfinished_run_is_compared_as_far_as_it_is_known(registry: Registry)
     (title,) = set(tree["runs"]) - {"v1 champion"}
     assert tree["differences"][0]["reason"] == f"{title} has no test scores"
     assert any("No evaluation was kept" in note for note in tree["notes"])
+
+
+def test_a_run_whose_bundle_is_gone_is_compared_without_differences(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> ModelBundle:
+        raise BundleError("there is no bundle")
+
+    monkeypatch.setattr(compare, "EXPOSURE", "not-kept.bin")
+    monkeypatch.setattr(compare, "locate", gone)
+    found = run("1", "2", "--json", "--metric", "auroc")
+    assert found.exit_code == 0, found.output
+    (difference,) = json.loads(found.stdout)["differences"]
+    assert difference["reason"] == "it is not known what the model of v2 has seen"
+
+
+def test_a_name_is_not_hidden_by_newer_ones_with_the_same_beginning(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "_MOST", 2)
+    runs = [open_run(registry, name, {}, None) for name in ("same", "same-1", "same-2", "same-3")]
+    found = compare.read_runs(registry, ["1", "same"])
+    assert [one.title for one in found] == ["v1 champion", runs[0][:8]]
+    with pytest.raises(RegistryError, match="'same-' fits at least 2 runs"):
+        compare.read_runs(registry, ["1", "same-"])
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,10 @@ def test_settings_facts_and_metrics_stand_side_by_side() -> None:
     assert found.facts == ()
     assert found.metrics["auroc"] == (report.metric("auroc"), None)
     assert found.same_test is None
-    assert any("No evaluation was kept for b" in note for note in found.notes)
+    assert any(
+        "No evaluation was kept for b: whether the test sets are the same is not known." in note
+        for note in found.notes
+    )
     reasons = {one.metric: one.reason for one in found.differences}
     assert reasons["auroc"] == "b has no test scores"
     assert "metric of prediction sets" in str(reasons["coverage"])
@@ -126,6 +129,10 @@ def test_other_test_sets_are_called_not_comparable() -> None:
     assert "metrics of different runs are not comparable" in found.notes[0]
     assert found.differences[0].reason == "the two were tested on different images"
     assert found.differences[0].images == 0
+    third = compare_runs([*runs, compared("d")], ["mcc"])
+    assert third.same_test is False
+    assert "No evaluation was kept for d." in third.notes
+    assert not any("is not known" in note for note in third.notes)
     same = compare_runs([runs[0], compared("c", report=one, scores=here)], ["mcc"])
     assert same.same_test is True
 

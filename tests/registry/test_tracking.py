@@ -196,6 +196,14 @@ def test_facts_of_training_have_stable_names() -> None:
         "finetune/select_nll": 0.5,
     }
     assert len(facts.curves) == 0
+    curves = Curves()
+    curves.add(Point("cascade/loss", 1, 1, 0.5, 0.1))
+    histories["cascade"] = {"curves": curves.columns()}
+    both = TrainingFacts.of(
+        histories, hashes={"train": "a"}, seconds={}, cascade={"cascade/views": 2.5}
+    )
+    assert list(both.curves) == list(curves)
+    assert both.metrics["cascade/views"] == 2.5 and both.params == facts.params
     with pytest.raises(DataError, match="no learning curves"):
         TrainingFacts.of(
             {"finetune": {**histories["finetune"], "curves": {}}}, hashes={}, seconds={}
@@ -309,6 +317,25 @@ def test_a_copy_that_fails_is_a_warning(
     run = find_run(registry, PIPELINE)
     assert steps_of(registry, str(run), "train/loss") == [1], "MLflow does not suffer from it"
     assert "did not take the whole run: no route to host" in caplog.text
+
+
+def test_a_copy_that_fails_midway_is_closed(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    done: list[str] = []
+
+    class Failing:
+        def log(self, told: Sequence[Point]) -> None:
+            raise OSError("the disk is full")
+
+        def close(self) -> None:
+            done.append("closed")
+
+    monkeypatch.setattr("registry.registration.open_wandb", lambda *_: Failing())
+    settings = settings_in(registry, wandb="offline")
+    assert register(registry, tmp_path / "bundle", settings, Curves()) == "1"
+    assert done == ["closed"]
+    assert "did not take the whole run: the disk is full" in caplog.text
 
 
 def test_a_missing_package_names_the_extra(

@@ -68,12 +68,13 @@ def test_facts_of_training_are_listed() -> None:
 
 
 def test_every_curve_that_the_code_logs_is_listed() -> None:
-    root = Path(__file__).resolve().parents[2] / "roadwork" / "training"
+    root = Path(__file__).resolve().parents[2] / "roadwork"
+    files = [*(root / "training").glob("*.py"), root / "cascade" / "module.py"]
     logged = {
         name
-        for path in root.glob("*.py")
-        for name in re.findall(r'"((?:train|select|pretrain)/\w+)"', path.read_text())
+        for path in files
+        for name in re.findall(r'"((?:train|select|pretrain|cascade)/\w+)"', path.read_text())
     }
-    assert {"train/loss", "select/nll"} <= logged
+    assert {"train/loss", "select/nll", "cascade/loss", "cascade/select_nll"} <= logged
     assert {name for name in logged if not name.startswith("pretrain/")} <= NAMES
     assert "pretrain/…" in NAMES
