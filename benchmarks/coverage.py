@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from roadwork.calibration import CALIBRATORS
-from roadwork.conformal import CONFORMAL
+from roadwork.conformal import fit_predictor
 from roadwork.data.ingest import ingest
 from roadwork.data.manifest import TrainSet
 from roadwork.data.sources import open_sources
@@ -45,8 +45,8 @@ def main() -> None:
         calibrator = CALIBRATORS["temperature"].fit(logits[part], labels[part])
         probabilities = calibrator.transform(logits)
         part = roles == "conformal"
-        predictor = CONFORMAL[settings.conformal.method].fit(
-            probabilities[part], labels[part], settings.conformal.alpha, groups=groups[part]
+        predictor = fit_predictor(
+            settings.conformal, probabilities[part], labels[part], groups=groups[part]
         )
         sets = predictor.predict_set(probabilities[test])
         hits = sets[np.arange(test.sum()), labels[test]]

@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 
 from materializers.record import RecordMaterializer
+from roadwork.calibration.choice import CalibratorComparison
 from roadwork.data.fusion_report import FusionReport
 from roadwork.data.validation import ValidationReport
 from roadwork.evaluation.record import DataSummary, EvaluationReport
 from roadwork.promotion import Verdict
 
 __all__ = [
+    "CalibratorComparisonMaterializer",
     "EvaluationReportMaterializer",
     "FiguresMaterializer",
     "FusionReportMaterializer",
@@ -70,6 +72,22 @@ class EvaluationReportMaterializer(RecordMaterializer):
         return self.visualize(
             {"report.html": render_html(data), "report.json": data.model_dump_json(indent=1)}
         )
+
+
+class CalibratorComparisonMaterializer(RecordMaterializer):
+    """What every calibrator would do, by cross-validation, and which was taken."""
+
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA_ANALYSIS
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (CalibratorComparison,)
+
+    def describe(self, data: CalibratorComparison) -> dict[str, Any]:
+        """The method taken and why, and the cross-validated log-loss of each method."""
+        losses = {found.method: found.nll for found in data.results if found.nll is not None}
+        return {"chosen": data.chosen, "why": data.why, "nll": losses}
+
+    def save_visualizations(self, data: CalibratorComparison) -> dict[str, VisualizationType]:
+        """The record as JSON."""
+        return self.visualize({"calibrators.json": data.model_dump_json(indent=1)})
 
 
 class FiguresMaterializer(RecordMaterializer):

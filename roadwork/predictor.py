@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
 from roadwork.bundle import ModelBundle
+from roadwork.conformal.rows import Rows, content_id
 from roadwork.data.decode import UnreadableImage, decode_image
 from roadwork.data.views import make_views
 from roadwork.engines import Engine, Logits, Views, choose_engine
@@ -117,7 +118,7 @@ class Predictor:
             except UnreadableImage as error:
                 yield error
                 continue
-            yield self._answer(self.engine.run(views[None]), start)
+            yield self._answer(self.engine.run(views[None]), self._row(image), start)
 
     def views(self, image: ImageInput) -> Views:
         """Views uint8 (V, S, S, 3) of one image, as the bundle specifies them.
@@ -174,9 +175,19 @@ class Predictor:
             engine=self.engine.name,
         )
 
-    def _answer(self, logits: Logits, start: float) -> Prediction:
+    def _row(self, image: ImageInput) -> Rows | None:
+        """Identity of the image, where its set is drawn by it; that of a file is its content's."""
+        if not self._conformal.needs_ids:
+            return None
+        if isinstance(image, Image.Image):
+            data = f"{image.mode} {image.size}".encode() + image.tobytes()
+        else:
+            data = image.read_bytes() if isinstance(image, Path) else image
+        return Rows(ids=np.array([content_id(data)], dtype=np.uint64))
+
+    def _answer(self, logits: Logits, row: Rows | None, start: float) -> Prediction:
         probabilities = self.probabilities(logits)
-        members = self._conformal.predict_set(probabilities)
+        members = self._conformal.predict_set(probabilities, row)
         names, positive = self._config.classes, self._config.positive
         decided = self._policy.decide(probabilities, positive)
         return Prediction(

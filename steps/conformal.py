@@ -36,6 +36,6 @@ def conformal(
         calibrator,
         dataset,
         calibrator.model.transform(logits),
-        settings.conformal.method,
-        settings.conformal.alpha,
+        settings.conformal,
+        settings.seed,
     )

@@ -6,23 +6,35 @@ Applying a calibrator needs numpy and pydantic only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal, Protocol
 
 from numpy.typing import ArrayLike
 from pydantic import ValidationError
 
 from roadwork.calibration.base import Calibrator
+from roadwork.calibration.beta import BetaCalibration
+from roadwork.calibration.dirichlet import DirichletL2, DirichletODIR
+from roadwork.calibration.histogram import HistogramBinning
 from roadwork.calibration.identity import Identity
+from roadwork.calibration.isotonic import IsotonicCalibration
+from roadwork.calibration.platt import PlattScaling
 from roadwork.calibration.temperature import TemperatureScaling
 from roadwork.errors import DataError
 
 __all__ = [
     "CALIBRATORS",
+    "BetaCalibration",
     "Calibrator",
     "CalibratorInfo",
+    "DirichletL2",
+    "DirichletODIR",
+    "HistogramBinning",
     "Identity",
+    "IsotonicCalibration",
+    "PlattScaling",
     "TemperatureScaling",
     "parse_calibrator",
 ]
@@ -30,15 +42,39 @@ __all__ = [
 
 @dataclass(frozen=True)
 class CalibratorInfo:
-    """One method: ``fit(logits, labels)`` gives an instance of ``model``."""
+    """One method.
+
+    Attributes:
+        name: key in ``CALIBRATORS`` and in the settings.
+        title: words for people.
+        model: what ``fit`` gives.
+        reference: the source.
+        classes: "any" number of classes from 2 on, or "two" alone.
+    """
 
     name: str
     title: str
-    fit: Callable[[ArrayLike, ArrayLike], Calibrator]
     model: type[Calibrator]
     reference: str
+    classes: Literal["any", "two"] = "any"
+
+    @property
+    def fit(self) -> Fit:
+        """``fit(logits, labels, groups=None)``; see :class:`Calibrator`."""
+        return self.model.fit
 
 
+class Fit(Protocol):
+    """What fits a calibrator."""
+
+    def __call__(
+        self, logits: ArrayLike, labels: ArrayLike, groups: ArrayLike | None = None
+    ) -> Calibrator:
+        """Fit on logits (N, K), labels (N,) and the group of every row (N,)."""
+        ...
+
+
+# From the simplest map to the most flexible one: the choice among equals goes by this order.
 CALIBRATORS: Mapping[str, CalibratorInfo] = MappingProxyType(
     {
         info.name: info
@@ -46,16 +82,52 @@ CALIBRATORS: Mapping[str, CalibratorInfo] = MappingProxyType(
             CalibratorInfo(
                 name="identity",
                 title="No calibration (softmax)",
-                fit=Identity.fit,
                 model=Identity,
                 reference="none",
             ),
             CalibratorInfo(
                 name="temperature",
                 title="Temperature scaling",
-                fit=TemperatureScaling.fit,
                 model=TemperatureScaling,
                 reference="Guo et al., ICML 2017, arXiv 1706.04599",
+            ),
+            CalibratorInfo(
+                name="platt",
+                title="Platt scaling",
+                model=PlattScaling,
+                reference="Platt, Advances in Large Margin Classifiers, 1999",
+                classes="two",
+            ),
+            CalibratorInfo(
+                name="beta",
+                title="Beta calibration (abm)",
+                model=BetaCalibration,
+                reference="Kull, Silva Filho, Flach, AISTATS 2017",
+                classes="two",
+            ),
+            CalibratorInfo(
+                name="dirichlet_odir",
+                title="Dirichlet calibration (ODIR)",
+                model=DirichletODIR,
+                reference="Kull et al., NeurIPS 2019, arXiv 1910.12656",
+            ),
+            CalibratorInfo(
+                name="dirichlet_l2",
+                title="Dirichlet calibration (L2)",
+                model=DirichletL2,
+                reference="Kull et al., NeurIPS 2019, arXiv 1910.12656",
+            ),
+            CalibratorInfo(
+                name="histogram",
+                title="Histogram binning",
+                model=HistogramBinning,
+                reference="Zadrozny, Elkan, ICML 2001",
+            ),
+            CalibratorInfo(
+                name="isotonic",
+                title="Isotonic regression",
+                model=IsotonicCalibration,
+                reference="Zadrozny, Elkan, KDD 2002",
             ),
         )
     }

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from roadwork.errors import DataError
+from roadwork.errors import ConfigError, DataError
 
 __all__ = [
     "Calibrator",
@@ -30,8 +30,12 @@ __all__ = [
     "check_labels",
     "check_matrix",
     "check_probabilities",
+    "class_log_odds",
+    "from_margin",
     "log_odds",
     "log_softmax",
+    "margin",
+    "require_classes",
     "softmax",
 ]
 
@@ -44,6 +48,11 @@ ROW_SUM_TOLERANCE = 2e-3
 
 class Calibrator(BaseModel, ABC):
     """A fitted map from logits to probabilities; frozen, and exact through JSON.
+
+    Every method has a class method ``fit(logits, labels, groups=None)``: logits (N, K), labels
+    (N,), and the group of every row (N,), for methods that choose a strength by cross-validation
+    over groups. A method with parameters stores beside them ``convention``, the formula that they
+    belong to, because libraries disagree (some store 1 / T as "temperature").
 
     Where the model serves, roadwork may be rarer or commoner than in the calibration set. If that
     is the only difference (label shift), the log odds change by a known number (Saerens, Latinne,
@@ -76,6 +85,18 @@ class Calibrator(BaseModel, ABC):
             if value is not None or key not in priors
         }
 
+    @classmethod
+    @abstractmethod
+    def fit(cls, logits: ArrayLike, labels: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Fit on logits (N, K) and labels (N,); see the method."""
+
+    @property
+    def summary(self) -> str:
+        """The method and its numbers, on one line; of lists the number of values alone."""
+        values = self.model_dump(exclude={"method", "convention"})
+        words = [f"{name} {_short(value)}" for name, value in values.items()]
+        return f"{getattr(self, 'method', 'none')} ({', '.join(words)})"
+
     @abstractmethod
     def calibrated(self, logits: ArrayLike) -> FloatArray:
         """Calibrated logits (N, K), float64, at the prior of the calibration set."""
@@ -96,6 +117,15 @@ class Calibrator(BaseModel, ABC):
             )
         shift = log_odds(self.deployment_prior) - log_odds(self.calibration_prior)
         return softmax(scores + np.array([0.0, shift]))
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        count = sum(len(row) if isinstance(row, tuple) else 1 for row in value)
+        return f"of {count} values"
+    return str(value)
 
 
 def log_odds(share: float) -> float:
@@ -162,6 +192,53 @@ def check_labels(labels: ArrayLike, rows: int, classes: int) -> IntArray:
             "drop unlabelled rows first."
         )
     return array
+
+
+def require_classes(labels: IntArray, title: str) -> None:
+    """See that labels (N,) hold at least two classes.
+
+    Raises:
+        DataError: all are of one class; ``title`` says what cannot be fitted.
+    """
+    if labels.min() == labels.max():
+        raise DataError(
+            f"all {len(labels)} calibration labels are class {labels[0]}: no {title} can be "
+            "fitted; calibrate on data with at least two classes."
+        )
+
+
+def margin(logits: ArrayLike, title: str) -> FloatArray:
+    """Log odds of class 1, z_1 - z_0, (N,), of logits (N, 2).
+
+    Raises:
+        DataError: the logits break the contract.
+        ConfigError: more than two classes, with the method that cannot have them as ``title``.
+    """
+    scores = check_matrix(logits, "logits")
+    if scores.shape[1] != 2:
+        raise ConfigError(
+            f"{title} calibration is for two classes, and the logits have {scores.shape[1]}: use "
+            "temperature, dirichlet_odir, dirichlet_l2, isotonic or histogram"
+        )
+    return scores[:, 1] - scores[:, 0]
+
+
+def from_margin(odds: FloatArray) -> FloatArray:
+    """Logits (N, 2) whose softmax has these log odds (N,) of class 1."""
+    return np.stack([-odds / 2, odds / 2], axis=1)
+
+
+def class_log_odds(logits: FloatArray) -> FloatArray:
+    """Log odds of each class against the others, (N, M): of class 1 alone (M = 1) when K is 2."""
+    if logits.shape[1] == 2:
+        return logits[:, 1:] - logits[:, :1]
+    columns = []
+    for k in range(logits.shape[1]):
+        others = np.delete(logits, k, axis=1)
+        peak = others.max(axis=1)
+        total = peak + np.log(np.exp(others - peak[:, None]).sum(axis=1))
+        columns.append(logits[:, k] - total)
+    return np.stack(columns, axis=1)
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:

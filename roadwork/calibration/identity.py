@@ -17,7 +17,7 @@ class Identity(Calibrator):
     method: Literal["identity"] = "identity"
 
     @classmethod
-    def fit(cls, logits: ArrayLike, labels: ArrayLike) -> Self:
+    def fit(cls, logits: ArrayLike, labels: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Check the arrays, logits (N, K) and labels (N,), and learn nothing from them.
 
         Raises:

@@ -21,6 +21,8 @@ __all__ = ["shift_prior", "warn_of_marginal_coverage"]
 
 logger = logging.getLogger(__name__)
 
+_WITHIN_LABELS = frozenset({"mondrian", "rc3p"})  # methods whose promise holds within each label
+
 
 def shift_prior(calibrator: Calibrator, labels: ArrayLike, deployment_prior: float) -> Calibrator:
     """The calibrator with its log odds moved from the calibration set's prior to another.
@@ -63,13 +65,14 @@ def warn_of_marginal_coverage(calibrator: Calibrator, conformal: str) -> None:
         calibrator: gives the probabilities that the sets are made from.
         conformal: a key of ``CONFORMAL``.
     """
-    if calibrator.deployment_prior is None or conformal != "lac":
+    if calibrator.deployment_prior is None or conformal in _WITHIN_LABELS:
         return
     logger.warning(
-        "conformal.method: lac promises coverage averaged over the labels in the proportion of the "
+        "conformal.method: %s promises coverage averaged over the labels in the proportion of the "
         "conformal set (calibrated at %.3f roadwork); with calibrate.deployment_prior: %.3f that "
         "average no longer holds. Use conformal.method: mondrian, whose promise holds within each "
         "label.",
+        conformal,
         calibrator.calibration_prior,
         calibrator.deployment_prior,
     )

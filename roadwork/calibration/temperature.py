@@ -19,9 +19,10 @@ from roadwork.calibration.base import (
     IntArray,
     check_labels,
     check_matrix,
+    require_classes,
     softmax,
 )
-from roadwork.errors import DataError, TrainingError
+from roadwork.errors import TrainingError
 
 __all__ = ["LOG_TEMPERATURE_BOUND", "TemperatureScaling"]
 
@@ -43,11 +44,12 @@ class TemperatureScaling(Calibrator):
     """
 
     method: Literal["temperature"] = "temperature"
+    convention: Literal["softmax(logits / temperature)"] = "softmax(logits / temperature)"
     temperature: float = Field(gt=0.0)
     at_bound: bool
 
     @classmethod
-    def fit(cls, logits: ArrayLike, labels: ArrayLike) -> Self:
+    def fit(cls, logits: ArrayLike, labels: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Find the temperature of least negative log-likelihood.
 
         Works on log T in float64 with L-BFGS and a strong-Wolfe line search. The likelihood is
@@ -57,6 +59,7 @@ class TemperatureScaling(Calibrator):
         Args:
             logits: (N, K) finite scores, of the same kind (views, aggregation) as those served.
             labels: (N,) classes, at least two different ones.
+            groups: not used: nothing is chosen.
 
         Raises:
             DataError: the arrays break the contract, or all labels are of one class.
@@ -64,11 +67,7 @@ class TemperatureScaling(Calibrator):
         """
         scores = check_matrix(logits, "logits")
         classes = check_labels(labels, *scores.shape)
-        if classes.min() == classes.max():
-            raise DataError(
-                f"all {len(classes)} calibration labels are class {classes[0]}: no temperature "
-                "can be fitted; calibrate on data with at least two classes."
-            )
+        require_classes(classes, "temperature")
         hottest, coldest = math.exp(LOG_TEMPERATURE_BOUND), math.exp(-LOG_TEMPERATURE_BOUND)
         if _slope(scores, classes, 1.0 / hottest) >= 0.0:
             return cls(temperature=hottest, at_bound=True)

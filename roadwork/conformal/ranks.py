@@ -4,6 +4,12 @@ With n exchangeable calibration scores and one new score, the new one is at most
 of the n with probability at least k / (n + 1) (Vovk, Gammerman, Shafer, "Algorithmic Learning in a
 Random World", 2005; Lei et al., JASA 2018). Coverage 1 - alpha therefore asks for
 k = ceil((n + 1) (1 - alpha)).
+
+That promise is an average over calibration sets. The stronger one, "probably approximately
+correct", is made of the one set at hand: for independent points the coverage given the set is
+Beta(k, n + 1 - k) for untied scores and larger for tied ones, so that a rank k with
+P(Beta(k, n + 1 - k) < 1 - alpha) <= delta covers 1 - alpha with confidence 1 - delta (Vovk, ACML
+2012, proposition 2a).
 """
 
 from __future__ import annotations
@@ -20,15 +26,23 @@ __all__ = [
     "conformal_rank",
     "conformal_threshold",
     "coverage_band",
+    "exact_share",
+    "hits_band",
     "minimum_points",
+    "order_statistic",
+    "required_rank",
     "shortfall_probability",
 ]
 
 
-def _exact(alpha: float) -> Fraction:
-    """``alpha`` as the decimal number that was written, not as the nearest binary one."""
+def exact_share(alpha: float | Fraction) -> Fraction:
+    """``alpha`` as the decimal number that was written, not as the nearest binary one.
+
+    Raises:
+        ConfigError: it is not strictly between 0 and 1.
+    """
     try:
-        value = Fraction(str(alpha))
+        value = alpha if isinstance(alpha, Fraction) else Fraction(str(alpha))
     except ValueError:
         value = Fraction(0)
     if not 0 < value < 1:
@@ -38,7 +52,7 @@ def _exact(alpha: float) -> Fraction:
     return value
 
 
-def conformal_rank(n: int, alpha: float) -> int | None:
+def conformal_rank(n: int, alpha: float | Fraction) -> int | None:
     """Rank k = ceil((n + 1) (1 - alpha)), counted from 1, or None when it exceeds n.
 
     The arithmetic is rational, because in floats ``ceil((n + 1) * (1 - alpha))`` is one too high
@@ -50,39 +64,92 @@ def conformal_rank(n: int, alpha: float) -> int | None:
     """
     if n < 0:
         raise DataError(f"a number of calibration points cannot be negative: {n}.")
-    rank = math.ceil((n + 1) * (1 - _exact(alpha)))
+    rank = math.ceil((n + 1) * (1 - exact_share(alpha)))
     return rank if rank <= n else None
 
 
-def minimum_points(alpha: float) -> int:
-    """Fewest calibration points with a finite threshold: ceil(1 / alpha) - 1."""
-    return math.ceil(1 / _exact(alpha)) - 1
+def required_rank(n: int, alpha: float | Fraction, delta: float | None = None) -> int | None:
+    """The rank of the average promise; with ``delta``, the least that is also promised of one set.
 
+    The tail of the Beta law is that of a binomial one: P(Beta(k, n + 1 - k) < 1 - alpha) =
+    P(Binomial(n, 1 - alpha) >= k).
 
-def conformal_threshold(scores: FloatArray, alpha: float) -> tuple[float | None, int | None]:
-    """Threshold and rank for calibration scores (n,); (None, None) when n is too small.
+    Args:
+        n: calibration points; with ``delta`` they must be independent, not only exchangeable.
+        alpha: allowed share of misses.
+        delta: allowed probability that the one set covers less; None promises the average alone.
 
-    The threshold is one of the scores, found by sorting and indexing: quantile functions
-    interpolate or round by rules of their own and miss the rank.
+    Returns:
+        The rank, counted from 1, or None where it exceeds n.
+
+    Raises:
+        ConfigError: alpha or delta is not strictly between 0 and 1.
+        DataError: n is negative.
     """
-    rank = conformal_rank(len(scores), alpha)
-    if rank is None:
-        return None, None
-    return float(np.sort(scores)[rank - 1]), rank
+    rank = conformal_rank(n, alpha)
+    if delta is None or rank is None:
+        return rank
+    from scipy.stats import binom
+
+    share = 1.0 - float(exact_share(alpha))
+    sure = int(binom.isf(float(exact_share(delta)), n, share)) + 1
+    return max(rank, sure) if sure <= n else None
+
+
+def minimum_points(alpha: float | Fraction, delta: float | None = None) -> int:
+    """Fewest calibration points with a finite threshold.
+
+    On average ceil(1 / alpha) - 1; with ``delta`` the least n with (1 - alpha)^n <= delta as well.
+    """
+    share = exact_share(alpha)
+    least = math.ceil(1 / share) - 1
+    if delta is None:
+        return least
+    n = max(least, math.floor(math.log(exact_share(delta)) / math.log1p(-float(share))))
+    while required_rank(n, share, delta) is None:
+        n += 1
+    return n
+
+
+def order_statistic(scores: FloatArray, rank: int | None) -> float | None:
+    """The ``rank``-th smallest of scores (n,), counted from 1; None for None.
+
+    It is one of the scores, found by sorting and indexing: quantile functions interpolate or round
+    by rules of their own and miss the rank.
+    """
+    return None if rank is None else float(np.sort(scores)[rank - 1])
+
+
+def conformal_threshold(
+    scores: FloatArray, alpha: float | Fraction, delta: float | None = None
+) -> tuple[float | None, int | None]:
+    """Threshold and rank for calibration scores (n,); (None, None) when n is too small."""
+    rank = required_rank(len(scores), alpha, delta)
+    return order_statistic(scores, rank), rank
 
 
 def coverage_band(n: int, m: int, alpha: float, delta: float) -> tuple[int, int]:
-    """Lowest and highest number of hits to expect on m fresh points, exactly.
-
-    For n calibration points and continuous, independent, identically distributed scores the
-    coverage given the calibration set is Beta(k, n + 1 - k), and the hits among m points are
-    BetaBinomial(m, k, n + 1 - k). The band [low, high] leaves out at most delta / 2 on each side.
-    With tied scores coverage is stochastically larger, so that only ``low`` remains valid.
-    When n is too small for a finite threshold every point is a hit, and the band is (m, m).
+    """:func:`hits_band` for the rank of the average promise, :func:`conformal_rank`.
 
     Raises:
         ConfigError: alpha or delta is not strictly between 0 and 1.
         DataError: n or m is negative.
+    """
+    return hits_band(n, m, conformal_rank(n, alpha), delta)
+
+
+def hits_band(n: int, m: int, rank: int | None, delta: float) -> tuple[int, int]:
+    """Lowest and highest number of hits to expect on m fresh points, exactly.
+
+    For n calibration points and continuous, independent, identically distributed scores the
+    coverage given the calibration set is Beta(k, n + 1 - k) for a threshold of rank k, and the hits
+    among m points are BetaBinomial(m, k, n + 1 - k). The band [low, high] leaves out at most
+    delta / 2 on each side. With tied scores coverage is stochastically larger, so that only ``low``
+    remains valid. Without a rank every point is a hit, and the band is (m, m).
+
+    Raises:
+        ConfigError: delta is not strictly between 0 and 1.
+        DataError: m is negative.
     """
     from scipy.special import betaln, gammaln
 
@@ -90,7 +157,6 @@ def coverage_band(n: int, m: int, alpha: float, delta: float) -> tuple[int, int]
         raise ConfigError(f"delta must lie strictly between 0 and 1, not {delta!r}.")
     if m < 0:
         raise DataError(f"a number of test points cannot be negative: {m}.")
-    rank = conformal_rank(n, alpha)
     if rank is None:
         return m, m
     hits = np.arange(m + 1)

@@ -3,12 +3,13 @@
 Rows of one group (a drive) resemble each other, so whole groups are drawn with replacement (the
 cluster bootstrap; Davison and Hinkley, "Bootstrap Methods and their Application", 1997, ch. 3.8).
 A resample is a row of integer weights, and metrics are computed from weights; nothing is copied or
-sorted again. Resamples in which a metric is undefined (one class only) are skipped and counted.
+sorted again, and the weights of all rows are never held at once. Resamples in which a metric is
+undefined (one class only) are skipped and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from roadwork.calibration.base import FloatArray
 from roadwork.errors import ConfigError, DataError
 from roadwork.evaluation.metrics import Metric, MetricInfo, metric_infos
+from roadwork.evaluation.resamples import Resamples
 from roadwork.evaluation.scored import ScoredSet
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "paired_bootstrap",
     "percentile_interval",
     "resample_weights",
+    "resampled",
 ]
 
 RESAMPLES = 2000
@@ -38,6 +41,8 @@ LEVEL = 0.95
 
 # Numbers in one block of weights: 32 MB, which still fits into the caches of a server.
 _BLOCK = 2**22
+# Numbers in one block of counts of groups, 64 MB: large blocks sum within groups less often.
+_COUNTS = 2**23
 # With fewer defined resamples than this share the percentiles would describe the skipping.
 _LEAST_DEFINED = 0.5
 
@@ -85,17 +90,47 @@ def resample_weights(scored: ScoredSet, resamples: int, seed: int) -> Iterator[F
     Raises:
         ConfigError: fewer than one resample.
     """
+    block = max(1, _BLOCK // max(scored.n, scored.n_groups))
+    for counts in _group_counts(scored.n_groups, resamples, seed, block):
+        yield counts[:, scored.group_codes]
+
+
+def resampled(scored: ScoredSet, resamples: int, seed: int) -> Iterator[Resamples]:
+    """The weights of :func:`resample_weights` as counts of groups, in blocks of another size.
+
+    Raises:
+        ConfigError: fewer than one resample.
+    """
+    block = max(1, _COUNTS // scored.n_groups)
+    for counts in _group_counts(scored.n_groups, resamples, seed, block):
+        yield Resamples(counts, scored.group_codes)
+
+
+def _group_counts(n_groups: int, resamples: int, seed: int, block: int) -> Iterator[FloatArray]:
+    """Blocks (b, G) of how often each group is drawn; the size of a block changes no draw."""
     if resamples < 1:
         raise ConfigError(f"a bootstrap needs at least one resample, not {resamples}.")
     rng = np.random.default_rng(seed)
-    n_groups, codes = scored.n_groups, scored.group_codes
-    block = max(1, _BLOCK // max(scored.n, n_groups))
     for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        drawn = rng.integers(n_groups, size=(size, n_groups))
-        flat = (drawn + n_groups * np.arange(size)[:, None]).ravel()
-        counts = np.bincount(flat, minlength=size * n_groups).reshape(size, n_groups)
-        yield counts.astype(np.float64)[:, codes]
+        counts = np.empty((min(block, resamples - start), n_groups))
+        for row in counts:
+            row[:] = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
+        yield counts
+
+
+def _values(
+    infos: Sequence[MetricInfo], scored: ScoredSet, weights: Resamples
+) -> dict[str, FloatArray]:
+    """Values (B,) of every metric; those that read rows get few resamples at a time, together."""
+    found = {info.name: info.batch(scored, weights) for info in infos if info.reads == "groups"}
+    rows = [info for info in infos if info.reads == "rows"]
+    if rows:
+        portions = [[info.batch(scored, part) for info in rows] for part in weights.parts()]
+        columns = zip(*portions, strict=True)
+        found |= {
+            info.name: np.concatenate(column) for info, column in zip(rows, columns, strict=True)
+        }
+    return found
 
 
 def bootstrap(
@@ -118,9 +153,9 @@ def bootstrap(
     metrics = {info.name: info.compute(scored) for info in infos}
     defined = [info for info in infos if metrics[info.name].value is not None]
     draws: dict[str, list[FloatArray]] = {info.name: [] for info in defined}
-    for weights in resample_weights(scored, resamples, seed):
-        for info in defined:
-            draws[info.name].append(info.batch(scored, weights))
+    for weights in resampled(scored, resamples, seed):
+        for name, values in _values(defined, scored, weights).items():
+            draws[name].append(values)
     skipped: dict[str, int] = {}
     for info in defined:
         values = np.concatenate(draws[info.name])
@@ -232,7 +267,7 @@ def _differences(
     return np.concatenate(
         [
             info.batch(second, weights) - info.batch(first, weights)
-            for weights in resample_weights(first, resamples, seed)
+            for weights in resampled(first, resamples, seed)
         ]
     )
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from roadwork.calibration.base import FloatArray, IntArray
+from roadwork.calibration.base import FloatArray
+from roadwork.calibration.binning import BINS, bin_index
+from roadwork.evaluation.resamples import Weights, binned, once
 from roadwork.evaluation.scored import ScoredSet, one_vs_rest, ratio
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "bin_index",
     "brier",
     "brier_sum",
+    "class_bins",
+    "classwise_ece",
     "ece_positive",
     "ece_top_label",
     "mce_positive",
@@ -29,50 +33,43 @@ __all__ = [
     "negative_log_likelihood",
 ]
 
-BINS = 15
 LIKELIHOOD_FLOOR = 1e-15
 """Probabilities of the true class are raised to this in the log-likelihood, if no logits."""
 
 
-def bin_index(values: FloatArray, bins: int = BINS) -> IntArray:
-    """Bin 0..bins-1 of each value in [0, 1], bins being (low, high] and 0 in the first."""
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    return np.clip(np.searchsorted(edges, values, side="left") - 1, 0, bins - 1)
-
-
-def ece_top_label(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def ece_top_label(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Expected calibration error of the confidence (Guo et al., arXiv 1706.04599)."""
-    counts, gaps = _bins(scored.confidence, scored.correct, weights)
+    counts, gaps = _top_label_bins(scored, weights)
     return _expected(counts, gaps)
 
 
-def mce_top_label(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def mce_top_label(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Largest calibration gap of the confidence over bins that are not empty."""
-    counts, gaps = _bins(scored.confidence, scored.correct, weights)
+    counts, gaps = _top_label_bins(scored, weights)
     return _largest(counts, gaps)
 
 
-def ece_positive(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def ece_positive(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Expected calibration error of P(y = 1); the mean over classes when K > 2."""
-    return one_vs_rest(
-        [
-            _expected(*_bins(scored.probabilities[:, k], scored.labels == k, weights))
-            for k in scored.positive_classes
-        ]
-    )
+    return one_vs_rest([_class_error(scored, weights, k) for k in scored.positive_classes])
 
 
-def mce_positive(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def classwise_ece(scored: ScoredSet, weights: Weights) -> FloatArray:
+    """Mean over all K classes of the expected calibration error of P(y = k).
+
+    Also known as static calibration error, SCE (Nixon et al., arXiv 1904.01685). With K = 2 it
+    differs from ``ece_positive`` only where a probability lies on the edge of a bin.
+    """
+    return np.mean([_class_error(scored, weights, k) for k in range(scored.n_classes)], axis=0)
+
+
+def mce_positive(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Largest calibration gap of P(y = 1) over bins; the mean over classes when K > 2."""
-    return one_vs_rest(
-        [
-            _largest(*_bins(scored.probabilities[:, k], scored.labels == k, weights))
-            for k in scored.positive_classes
-        ]
-    )
+    found = [class_bins(scored, weights, k) for k in scored.positive_classes]
+    return one_vs_rest([_largest(counts, scores - hits) for counts, scores, hits in found])
 
 
-def brier(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def brier(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Mean of (P(y = 1) - y)^2, in [0, 1]; undefined unless K is 2 (Brier 1950)."""
     if scored.n_classes != 2:
         return np.full(len(weights), np.nan)
@@ -80,14 +77,14 @@ def brier(scored: ScoredSet, weights: FloatArray) -> FloatArray:
     return ratio(weights @ errors, weights.sum(axis=1))
 
 
-def brier_sum(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def brier_sum(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Mean of the sum over classes of (p_k - y_k)^2, in [0, 2]: twice ``brier`` when K is 2."""
     truth = np.eye(scored.n_classes)[scored.labels]
     errors = ((scored.probabilities - truth) ** 2).sum(axis=1)
     return ratio(weights @ errors, weights.sum(axis=1))
 
 
-def negative_log_likelihood(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def negative_log_likelihood(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Mean of -ln p of the true class, in nats.
 
     From the logits when the set has them. From probabilities otherwise, and then those below
@@ -99,12 +96,37 @@ def negative_log_likelihood(scored: ScoredSet, weights: FloatArray) -> FloatArra
     return ratio(weights @ -log_likelihood, weights.sum(axis=1))
 
 
-def _bins(
-    scores: FloatArray, outcomes: np.ndarray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Weight of each bin, and weighted sum of (score - outcome) in it, both (B, BINS)."""
-    member = np.eye(BINS)[bin_index(scores)]
-    return weights @ member, weights @ (member * (scores - outcomes)[:, None])
+def class_bins(
+    scored: ScoredSet, weights: Weights, k: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Weight, weighted sum of P(y = k), and weight of class k in each bin, all (B, BINS)."""
+
+    def make() -> tuple[FloatArray, FloatArray, FloatArray]:
+        scores = scored.probabilities[:, k]
+        index = scored.once(("bins", k), lambda: bin_index(scores))
+        return (
+            binned(weights, index, BINS),
+            binned(weights, index, BINS, scores),
+            binned(weights, index, BINS, scored.labels == k),
+        )
+
+    return once(weights, (scored, "bins", k), make)
+
+
+def _class_error(scored: ScoredSet, weights: Weights, k: int) -> FloatArray:
+    counts, scores, hits = class_bins(scored, weights, k)
+    return _expected(counts, scores - hits)
+
+
+def _top_label_bins(scored: ScoredSet, weights: Weights) -> tuple[FloatArray, FloatArray]:
+    """Weight of each bin of the confidence, and weighted sum of (confidence - right) in it."""
+
+    def make() -> tuple[FloatArray, FloatArray]:
+        index = scored.once("bins", lambda: bin_index(scored.confidence))
+        gaps = scored.confidence - scored.correct
+        return binned(weights, index, BINS), binned(weights, index, BINS, gaps)
+
+    return once(weights, (scored, "bins"), make)
 
 
 def _expected(counts: FloatArray, gaps: FloatArray) -> FloatArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from roadwork.calibration.base import FloatArray
+from roadwork.evaluation.resamples import Weights, binned, once
 from roadwork.evaluation.scored import ScoredSet, one_vs_rest, ratio
 
 __all__ = [
@@ -22,24 +23,28 @@ __all__ = [
 ]
 
 
-def confusion(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def confusion(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Weighted confusion matrices (B, K, K), indexed [true class, predicted class]."""
     k = scored.n_classes
-    return (weights @ scored.confusion_cells).reshape(-1, k, k)
+    return once(
+        weights,
+        (scored, "confusion"),
+        lambda: binned(weights, scored.confusion_index, k * k).reshape(-1, k, k),
+    )
 
 
-def accuracy(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def accuracy(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Share of rows whose most probable class is the true one."""
     return ratio(weights @ scored.correct.astype(np.float64), weights.sum(axis=1))
 
 
-def balanced_accuracy(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def balanced_accuracy(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Mean over all K classes of the recall; undefined when a class is absent."""
     table = confusion(scored, weights)
     return ratio(np.diagonal(table, axis1=1, axis2=2), table.sum(axis=2)).mean(axis=1)
 
 
-def precision(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def precision(scored: ScoredSet, weights: Weights) -> FloatArray:
     """TP / (TP + FP); undefined when nothing is predicted positive."""
     table = confusion(scored, weights)
     return one_vs_rest(
@@ -47,7 +52,7 @@ def precision(scored: ScoredSet, weights: FloatArray) -> FloatArray:
     )
 
 
-def recall(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def recall(scored: ScoredSet, weights: Weights) -> FloatArray:
     """TP / (TP + FN); undefined when there are no positives."""
     table = confusion(scored, weights)
     return one_vs_rest(
@@ -55,7 +60,7 @@ def recall(scored: ScoredSet, weights: FloatArray) -> FloatArray:
     )
 
 
-def f1(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def f1(scored: ScoredSet, weights: Weights) -> FloatArray:
     """2 TP / (2 TP + FP + FN); undefined when nothing is positive, in truth or in prediction."""
     table = confusion(scored, weights)
     return one_vs_rest(
@@ -66,7 +71,7 @@ def f1(scored: ScoredSet, weights: FloatArray) -> FloatArray:
     )
 
 
-def matthews_correlation(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def matthews_correlation(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Matthews correlation, in Gorodkin's K-class form (Comput. Biol. Chem. 28, 2004).
 
     Undefined when only one class is present or only one is ever predicted.

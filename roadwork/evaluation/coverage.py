@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 
 import roadwork
-from roadwork.conformal import CONFORMAL, ConformalPredictor, MondrianConformal, SplitConformal
-from roadwork.conformal.ranks import coverage_band, shortfall_probability
+from roadwork.conformal import CONFORMAL, ConformalPredictor, Promise
+from roadwork.conformal.ranks import hits_band, shortfall_probability
 from roadwork.evaluation.intervals import clopper_pearson, design_effect
 from roadwork.evaluation.prediction_sets import covered
 from roadwork.evaluation.record import ConformalRecord, Coverage
@@ -30,13 +27,13 @@ def conformal_record(scored: ScoredSet, predictor: ConformalPredictor) -> Confor
     sets = scored.sets if scored.sets is not None else np.zeros(scored.probabilities.shape, bool)
     sizes = sets.sum(axis=1)
     method = str(predictor.model_dump()["method"])
-    overall, by_class = _fitted_on(predictor)
+    judged = predictor.judged(scored.probabilities)
     return ConformalRecord(
         method=method,
         title=CONFORMAL[method].title,
         alpha=predictor.alpha,
         target=1.0 - predictor.alpha,
-        per_class=by_class is not None,
+        per_class=predictor.per == "class",
         guarantee=predictor.guarantee,
         note=(
             "The exact intervals and bands treat images as independent. These "
@@ -44,13 +41,12 @@ def conformal_record(scored: ScoredSet, predictor: ConformalPredictor) -> Confor
             "resemble each other: the real uncertainty may be larger, which the intervals from "
             "resampled groups take into account."
         ),
-        marginal=_coverage(hits, scored.groups, overall, predictor.alpha),
+        marginal=_coverage(hits[judged], _of(scored.groups, judged), predictor.promise(None)),
         classes={
             name: _coverage(
                 hits[scored.labels == index],
                 _of(scored.groups, scored.labels == index),
-                by_class[index] if by_class is not None else None,
-                predictor.alpha,
+                predictor.promise(index),
             )
             for index, name in enumerate(roadwork.CLASSES)
         },
@@ -63,7 +59,6 @@ def conformal_record(scored: ScoredSet, predictor: ConformalPredictor) -> Confor
             scored.correct[scored.answered],
             _of(scored.groups, scored.answered),
             None,
-            predictor.alpha,
         ),
     )
 
@@ -72,41 +67,18 @@ def _of(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     return None if groups is None else groups[rows]
 
 
-class _Threshold(NamedTuple):
-    """Conformal images behind a promise, and the rank of the threshold among their scores."""
-
-    points: int
-    rank: int | None
-
-
-def _fitted_on(
-    predictor: ConformalPredictor,
-) -> tuple[_Threshold | None, Sequence[_Threshold] | None]:
-    """What stands behind the promise: over all classes, and of each class."""
-    if isinstance(predictor, MondrianConformal):
-        pairs = zip(predictor.n, predictor.ranks, strict=True)
-        return None, [_Threshold(points, rank) for points, rank in pairs]
-    if isinstance(predictor, SplitConformal):
-        return _Threshold(predictor.n, predictor.rank), None
-    return None, None
-
-
-def _coverage(
-    hits: np.ndarray, groups: np.ndarray | None, fitted_on: _Threshold | None, alpha: float
-) -> Coverage:
+def _coverage(hits: np.ndarray, groups: np.ndarray | None, promise: Promise | None) -> Coverage:
     n, count = len(hits), int(hits.sum())
     if n == 0:
         return Coverage(covered=0, n=0, value=None, low=None, high=None)
     low, high = clopper_pearson(count, n)
     effect = 1.0 if groups is None else design_effect(hits, groups)
     promised = {}
-    if fitted_on is not None:
-        lowest, highest = coverage_band(fitted_on.points, n, alpha, _OUTSIDE_BAND)
-        promised = {
-            "band_low": lowest / n,
-            "band_high": highest / n,
-            "chance": shortfall_probability(count, n, *fitted_on, effect),
-        }
+    if promise is not None:
+        promised["chance"] = shortfall_probability(count, n, promise.points, promise.rank, effect)
+    if promise is not None and promise.exact:
+        lowest, highest = hits_band(promise.points, n, promise.rank, _OUTSIDE_BAND)
+        promised |= {"band_low": lowest / n, "band_high": highest / n}
     return Coverage(
         covered=count,
         n=n,

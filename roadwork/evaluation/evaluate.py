@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import roadwork
-from roadwork.conformal import ConformalPredictor
+from roadwork.conformal import ConformalPredictor, Rows
 from roadwork.data.exposure import Exposure, require_unexposed
 from roadwork.data.manifest import Manifest, SampleSet, TestSet
 from roadwork.errors import ConfigError, DataError
@@ -170,7 +170,9 @@ def build_report(
     require_unexposed(_Model(exposure), test, "evaluate")
     labels, groups = test.labels, test.groups
     scored = _score("probabilities", probabilities, labels, groups)
-    scored = ScoredSet(scored.probabilities, labels, conformal.predict_set(probabilities), groups)
+    # Without slices, as in service: what is judged is what is answered there.
+    sets = conformal.predict_set(probabilities, Rows(ids=test.sample_ids))
+    scored = ScoredSet(scored.probabilities, labels, sets, groups)
     wanted = {"resamples": settings.evaluate.bootstrap, "seed": settings.seed}
     judged = bootstrap(scored, REPORTED + OF_SETS, **wanted)
     rows = [_row("model", model.title, model.description, judged.metrics)]

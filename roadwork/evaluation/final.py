@@ -75,11 +75,6 @@ def evaluate(
 
 def _info(classifier: Classifier, calibrator: FittedCalibrator) -> ModelInfo:
     spec = classifier.spec
-    fitted = calibrator.model.model_dump(exclude={"method"})
-    values = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in fitted.items()
-    )
     views = (
         f"one global view and {tile_count(spec.views.tiles)} tiles ({spec.views.aggregator})"
         if spec.views.tiles
@@ -91,7 +86,7 @@ def _info(classifier: Classifier, calibrator: FittedCalibrator) -> ModelInfo:
         backbone=spec.backbone,
         weights=spec.origin,
         adapter=spec.adapter,
-        calibrator=f"{getattr(calibrator.model, 'method', 'none')} ({values})",
+        calibrator=calibrator.model.summary,
         input=f"{spec.image_size} px, {views}",
     )
 

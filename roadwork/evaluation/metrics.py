@@ -1,22 +1,19 @@
-"""The registry of metrics, and the value that a metric gives.
+"""The registry of metrics.
 
-``METRICS`` names every metric; ``compute_metrics`` computes them for a ``ScoredSet``. A metric that
-is undefined is a ``Metric`` without a value and with a reason; it is never 0, 0.5 or NaN.
+``METRICS`` names every metric; ``compute_metrics`` computes them for a ``ScoredSet``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from roadwork.calibration.base import FloatArray
 from roadwork.errors import ConfigError
 from roadwork.evaluation import (
+    adaptive_calibration,
+    brier_decomposition,
     calibration_error,
     confusion,
     ranking,
@@ -24,6 +21,7 @@ from roadwork.evaluation import (
 )
 from roadwork.evaluation import prediction_sets as sets
 from roadwork.evaluation.intervals import clopper_pearson
+from roadwork.evaluation.metric import Metric, MetricInfo, Need
 from roadwork.evaluation.ranking import WithinGroupAuroc, within_group_auroc
 from roadwork.evaluation.scored import ScoredSet
 
@@ -39,66 +37,6 @@ __all__ = [
     "metric_infos",
     "within_group_auroc",
 ]
-
-
-class Metric(BaseModel):
-    """A number with its uncertainty: ``value`` is None when undefined, and ``reason`` says why.
-
-    ``low`` and ``high`` bound the 95 % interval where one was computed; ``reason`` may also be set
-    beside a value, when the value or its interval needs a remark. ``n`` counts the rows used.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    value: float | None
-    reason: str | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int = Field(ge=0)
-
-
-Need = Literal["sets", "groups"]
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """One metric.
-
-    Attributes:
-        name: key in ``METRICS`` and in every report.
-        title: words for people.
-        higher_is_better: None when neither direction is.
-        batch: values (B,) for row weights (B, N), NaN where undefined.
-        undefined: the reason to give when the value is NaN.
-        needs: what the scored set must have beyond probabilities and labels.
-        remark: something to say beside a value, or None.
-    """
-
-    name: str
-    title: str
-    higher_is_better: bool | None
-    batch: Callable[[ScoredSet, FloatArray], FloatArray]
-    undefined: str = "no rows"
-    needs: frozenset[Need] = frozenset()
-    remark: Callable[[ScoredSet], str | None] = lambda scored: None
-
-    def missing(self, scored: ScoredSet) -> str | None:
-        """Why this set cannot have the metric at all, or None."""
-        if "sets" in self.needs and scored.sets is None:
-            return "no prediction sets were given"
-        if "groups" in self.needs and scored.groups is None:
-            return "no groups were given"
-        return None
-
-    def compute(self, scored: ScoredSet) -> Metric:
-        """Value for the whole set, without an interval."""
-        absent = self.missing(scored)
-        if absent is not None:
-            return Metric(value=None, reason=absent, n=scored.n)
-        value = float(self.batch(scored, np.ones((1, scored.n)))[0])
-        if np.isnan(value):
-            return Metric(value=None, reason=self.undefined, n=scored.n)
-        return Metric(value=value, reason=self.remark(scored), n=scored.n)
 
 
 def clipped_likelihoods(scored: ScoredSet) -> int:
@@ -118,6 +56,7 @@ def _clip_remark(scored: ScoredSet) -> str | None:
 _ONE_CLASS = "only one class present"
 _ONE_PREDICTED = "only one class present, or only one predicted"
 _BINARY = "defined for two classes only; see brier_sum"
+_TWO = "defined for two classes only"
 _SETS: frozenset[Need] = frozenset({"sets"})
 _GROUPS: frozenset[Need] = frozenset({"groups"})
 
@@ -132,13 +71,22 @@ _confusion = (
     MetricInfo("recall", "Recall", True, confusion.recall, "no positives present"),
 )
 _ranking = (
-    MetricInfo("auroc", "AUROC", True, ranking.auroc, _ONE_CLASS),
+    MetricInfo("auroc", "AUROC", True, ranking.auroc, _ONE_CLASS, "rows"),
     MetricInfo(
         "auprc",
         "AUPRC (average precision)",
         True,
         ranking.average_precision,
         "no positives present",
+        "rows",
+    ),
+    MetricInfo(
+        "recall_at_90_precision",
+        "Recall at 90 % precision",
+        True,
+        ranking.recall_at(0.9),
+        "no positives present",
+        "rows",
     ),
     MetricInfo(
         "within_group_auroc",
@@ -146,7 +94,7 @@ _ranking = (
         True,
         ranking.within_group,
         "no group has both classes",
-        _GROUPS,
+        needs=_GROUPS,
     ),
 )
 _calibration = (
@@ -164,8 +112,63 @@ _calibration = (
         calibration_error.mce_top_label,
     ),
     MetricInfo("mce_positive", "MCE of P(y = 1) (15 bins)", False, calibration_error.mce_positive),
+    MetricInfo(
+        "ece_classwise",
+        "Classwise ECE, SCE (15 bins)",
+        False,
+        calibration_error.classwise_ece,
+    ),
+    MetricInfo(
+        "ece_equal_mass",
+        "ECE of P(y = 1) (15 bins of equal mass)",
+        False,
+        adaptive_calibration.ece_equal_mass,
+        reads="rows",
+    ),
+    MetricInfo(
+        "ece_debiased",
+        "Calibration error of P(y = 1), root mean square, debiased",
+        False,
+        adaptive_calibration.ece_debiased,
+        reads="rows",
+    ),
+    MetricInfo(
+        "ece_smooth",
+        "Smooth calibration error of P(y = 1)",
+        False,
+        adaptive_calibration.ece_smooth,
+        reads="rows",
+    ),
     MetricInfo("brier", "Brier score, mean (p - y)^2", False, calibration_error.brier, _BINARY),
     MetricInfo("brier_sum", "Brier score, sum over classes", False, calibration_error.brier_sum),
+    MetricInfo(
+        "brier_reliability",
+        "Brier score: reliability (15 bins)",
+        False,
+        brier_decomposition.reliability,
+        _TWO,
+    ),
+    MetricInfo(
+        "brier_resolution",
+        "Brier score: resolution (15 bins)",
+        True,
+        brier_decomposition.resolution,
+        _TWO,
+    ),
+    MetricInfo(
+        "brier_uncertainty",
+        "Brier score: uncertainty of the outcome",
+        None,
+        brier_decomposition.uncertainty,
+        _TWO,
+    ),
+    MetricInfo(
+        "brier_within_bins",
+        "Brier score: spread within bins (15 bins)",
+        None,
+        brier_decomposition.within_bins,
+        _TWO,
+    ),
     MetricInfo(
         "nll",
         "Negative log-likelihood (nats)",
@@ -175,9 +178,23 @@ _calibration = (
     ),
 )
 _risk = (
-    MetricInfo("aurc", "AURC (fd-shifts)", False, risk_coverage.aurc),
-    MetricInfo("e_aurc", "E-AURC", False, risk_coverage.excess_aurc),
-    MetricInfo("augrc", "AUGRC", False, risk_coverage.augrc),
+    MetricInfo("aurc", "AURC (fd-shifts)", False, risk_coverage.aurc, reads="rows"),
+    MetricInfo("e_aurc", "E-AURC", False, risk_coverage.excess_aurc, reads="rows"),
+    MetricInfo("augrc", "AUGRC", False, risk_coverage.augrc, reads="rows"),
+    MetricInfo(
+        "risk_at_80_coverage",
+        "Error rate of the most confident 80 %",
+        False,
+        risk_coverage.risk_at(0.8),
+        reads="rows",
+    ),
+    MetricInfo(
+        "risk_at_90_coverage",
+        "Error rate of the most confident 90 %",
+        False,
+        risk_coverage.risk_at(0.9),
+        reads="rows",
+    ),
 )
 _sets = (
     MetricInfo("coverage", "Coverage of the sets", None, sets.coverage, needs=_SETS),
@@ -187,7 +204,7 @@ _sets = (
         None,
         sets.class_coverage_of(0),
         "no rows of class 0",
-        _SETS,
+        needs=_SETS,
     ),
     MetricInfo(
         "coverage_positive",
@@ -195,7 +212,7 @@ _sets = (
         None,
         sets.class_coverage_of(1),
         "no rows of class 1",
-        _SETS,
+        needs=_SETS,
     ),
     MetricInfo(
         "coverage_lowest_class",
@@ -203,7 +220,15 @@ _sets = (
         None,
         sets.lowest_class_coverage,
         "a class is absent",
-        _SETS,
+        needs=_SETS,
+    ),
+    MetricInfo(
+        "coverage_lowest_size",
+        "Coverage of the least covered size of sets",
+        None,
+        sets.size_stratified_coverage,
+        "every set is empty",
+        needs=_SETS,
     ),
     MetricInfo("mean_set_size", "Mean set size", False, sets.mean_set_size, needs=_SETS),
     MetricInfo("empty_share", "Empty sets", False, sets.empty_share, needs=_SETS),
@@ -218,7 +243,7 @@ _sets = (
         False,
         sets.selective_risk,
         "every row is deferred",
-        _SETS,
+        needs=_SETS,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Metrics of the ranking: AUROC, average precision, and AUROC within groups.
+"""Metrics of the ranking: AUROC, average precision, recall at a precision, AUROC within groups.
 
 Every metric takes a scored set and row weights (B, N) and returns (B,), NaN where undefined. With
 K > 2 classes each is the mean over classes, one against the rest.
@@ -6,6 +6,7 @@ K > 2 classes each is the mean over classes, one against the rest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +14,23 @@ from numpy.typing import ArrayLike
 
 from roadwork.calibration.base import FloatArray, IntArray
 from roadwork.errors import DataError
+from roadwork.evaluation.resamples import Weights, columns
 from roadwork.evaluation.scored import Ranking, ScoredSet, one_vs_rest, ratio
+from roadwork.evaluation.sorted_pass import SortedPass, by_class
 
 __all__ = [
     "WithinGroupAuroc",
     "auroc",
     "average_precision",
+    "largest_recall",
+    "recall_at",
     "within_group",
     "within_group_auroc",
 ]
+
+
+# Quotients of sums may differ from a bound in the last digit alone.
+_SLACK = 1e-12
 
 
 @dataclass(frozen=True)
@@ -33,17 +42,40 @@ class WithinGroupAuroc:
     n_groups: int
 
 
-def auroc(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def auroc(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Chance that a positive scores above a negative, ties counting one half."""
-    return one_vs_rest([_auroc(scored, weights, k) for k in scored.positive_classes])
+    return by_class(scored, weights, _auroc)
 
 
-def average_precision(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def average_precision(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Area under the precision-recall curve as a step sum over distinct thresholds."""
-    return one_vs_rest([_average_precision(scored, weights, k) for k in scored.positive_classes])
+    return by_class(scored, weights, _average_precision)
 
 
-def within_group(scored: ScoredSet, weights: FloatArray) -> FloatArray:
+def recall_at(precision: float) -> Callable[[ScoredSet, Weights], FloatArray]:
+    """The metric that is the largest recall over thresholds whose precision is at least so high.
+
+    Thresholds are the distinct scores. 0 where no threshold is precise enough, NaN without
+    positives.
+    """
+
+    def recall_at_precision(scored: ScoredSet, weights: Weights) -> FloatArray:
+        return by_class(scored, weights, lambda found: largest_recall(found, precision))
+
+    return recall_at_precision
+
+
+def largest_recall(found: SortedPass, precision: float) -> FloatArray:
+    """Largest recall (B,) at which the precision is at least so high; 0 where it never is."""
+    enough = found.hits >= precision * (1.0 - _SLACK) * found.taken
+    # Hits never fall along the scores, so that the last place which is precise enough has most.
+    last = enough.shape[1] - 1 - np.argmax(enough[:, ::-1], axis=1)
+    rows = np.arange(len(enough))
+    best = np.where(enough[rows, last], found.hits[rows, last], 0.0)
+    return ratio(best, found.hits[:, -1])
+
+
+def within_group(scored: ScoredSet, weights: Weights) -> FloatArray:
     """Share of rightly ordered (positive, negative) pairs among the pairs of one group each.
 
     Unlike AUROC it cannot be raised by recognising the group (camera, city, drive). The weights
@@ -51,10 +83,10 @@ def within_group(scored: ScoredSet, weights: FloatArray) -> FloatArray:
     brings its pairs twice.
     """
     first = np.unique(scored.group_codes, return_index=True)[1]
-    draws = weights[:, first]
+    draws = columns(weights, first)
     values: list[FloatArray] = []
     for k in scored.positive_classes:
-        wins, pairs = _pairs(scored.probabilities[:, k], scored.labels == k, scored.group_codes)
+        wins, pairs = scored.once(("pairs", k), lambda k=k: _pairs_of(scored, k))
         values.append(ratio(draws @ wins, draws @ pairs))
     return one_vs_rest(values)
 
@@ -94,22 +126,32 @@ def within_group_auroc(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike) 
     )
 
 
-def _auroc(scored: ScoredSet, weights: FloatArray, k: int) -> FloatArray:
-    ranking = scored.class_rankings[k]
-    positive = ranking.tally(weights * (scored.labels == k))
-    negative = ranking.tally(weights * (scored.labels != k))
-    n_negative = negative.sum(axis=1)
-    below = n_negative[:, None] - np.cumsum(negative, axis=1) + negative / 2
-    return ratio((positive * below).sum(axis=1), positive.sum(axis=1) * n_negative)
+def _auroc(found: SortedPass) -> FloatArray:
+    # The sum over scores of (negatives here) * (positives above + half of those here), multiplied
+    # out so that nothing of the size of the pass is written; for whole weights it is exact.
+    here, hits_here, hits = found.here, found.hits_here, found.hits
+    wins = (
+        _inner(here, hits)
+        - _inner(hits_here, hits)
+        - (_inner(here, hits_here) - _inner(hits_here, hits_here)) / 2
+    )
+    positives = hits[:, -1]
+    return ratio(wins, positives * (found.taken[:, -1] - positives))
 
 
-def _average_precision(scored: ScoredSet, weights: FloatArray, k: int) -> FloatArray:
-    ranking = scored.class_rankings[k]
-    positive = ranking.tally(weights * (scored.labels == k))
-    accepted = np.cumsum(ranking.tally(weights), axis=1)
-    # Where nothing is accepted yet the numerator is 0 as well; 1 keeps the quotient at 0.
-    precision = np.cumsum(positive, axis=1) / np.where(accepted > 0, accepted, 1.0)
-    return ratio((positive * precision).sum(axis=1), positive.sum(axis=1))
+def _average_precision(found: SortedPass) -> FloatArray:
+    # Where nothing is taken yet the numerator is 0 as well; 1 keeps the quotient at 0.
+    precision = found.hits / np.where(found.taken > 0, found.taken, 1.0)
+    return ratio(_inner(found.hits_here, precision), found.hits[:, -1])
+
+
+def _inner(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Products of the rows of two (B, U), (B,)."""
+    return np.einsum("bu,bu->b", first, second)
+
+
+def _pairs_of(scored: ScoredSet, k: int) -> tuple[FloatArray, FloatArray]:
+    return _pairs(scored.probabilities[:, k], scored.labels == k, scored.group_codes)
 
 
 def _pairs(

@@ -6,9 +6,10 @@ of ones gives the metric itself; B rows of bootstrap counts give B resampled met
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,8 @@ __all__ = ["Ranking", "ScoredSet", "one_vs_rest", "ratio"]
 
 _LOGIT_TOLERANCE = 1e-4
 
+Made = TypeVar("Made")
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -48,7 +51,10 @@ class Ranking:
 
     def tally(self, weights: FloatArray) -> FloatArray:
         """Sum weights (B, N) within each group of equal scores, (B, U), highest score first."""
-        ordered = weights[:, self.order]
+        return self.gather(weights[:, self.order])
+
+    def gather(self, ordered: FloatArray) -> FloatArray:
+        """Sum numbers (B, N) that are in this order already, as :meth:`tally` does."""
         if len(self.starts) == len(self.order):
             return ordered
         return np.add.reduceat(ordered, self.starts, axis=1)
@@ -156,11 +162,27 @@ class ScoredSet:
         return {k: Ranking.of(self.probabilities[:, k]) for k in self.positive_classes}
 
     @cached_property
+    def class_outcomes(self) -> dict[int, FloatArray]:
+        """1 where the class is k and 0 elsewhere, in the order of k's ranking, (N,) each."""
+        return {
+            k: (self.labels[ranking.order] == k).astype(np.float64)
+            for k, ranking in self.class_rankings.items()
+        }
+
+    @cached_property
+    def error_outcomes(self) -> FloatArray:
+        """1 where the prediction is wrong and 0 elsewhere, by falling confidence, (N,)."""
+        return (~self.correct[self.confidence_ranking.order]).astype(np.float64)
+
+    @cached_property
+    def confusion_index(self) -> IntArray:
+        """Number K * (true class) + (predicted class) of the cell of each row, (N,)."""
+        return self.labels * self.n_classes + self.predicted
+
+    @cached_property
     def confusion_cells(self) -> FloatArray:
         """Indicator (N, K * K) of the cell (true class, predicted class) of each row."""
-        cells = np.zeros((self.n, self.n_classes**2))
-        cells[np.arange(self.n), self.labels * self.n_classes + self.predicted] = 1.0
-        return cells
+        return np.eye(self.n_classes**2)[self.confusion_index]
 
     @cached_property
     def log_likelihood(self) -> FloatArray:
@@ -182,6 +204,16 @@ class ScoredSet:
     def n_groups(self) -> int:
         """Number of groups, G."""
         return int(self.group_codes.max()) + 1
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make`` gives, made at the first call with this key and kept with the set."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    @cached_property
+    def _made(self) -> dict[Hashable, Any]:
+        return {}
 
     def take(self, rows: ArrayLike | Sequence[int]) -> ScoredSet:
         """The set of the given rows: indices, with repetition if wanted, or a boolean mask."""

@@ -26,6 +26,7 @@ __all__ = [
     "WorstSlice",
     "slice_metrics",
     "slice_rows",
+    "too_small",
 ]
 
 NULL = "NULL"
@@ -134,7 +135,7 @@ def slice_metrics(
     slices: list[Slice] = []
     for name, rows in slice_rows(values).items():
         part = scored.take(rows)
-        reason = _too_small(part)
+        reason = too_small(part)
         if reason is None:
             result = bootstrap(part, wanted, resamples=resamples, seed=seed)
             metrics = dict(result.metrics)
@@ -158,7 +159,8 @@ def _name(value: object) -> str:
     return NULL if missing else str(value)
 
 
-def _too_small(part: ScoredSet) -> str | None:
+def too_small(part: ScoredSet) -> str | None:
+    """Why the rows of a slice are too few to be judged, or None."""
     if part.n < MINIMUM_ROWS:
         return f"only {part.n} rows, {MINIMUM_ROWS} are needed"
     counts = np.bincount(part.labels, minlength=part.n_classes)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from roadwork.bundle_files import Policy
+from roadwork.conformal.rows import Rows
 from roadwork.errors import DataError, ParityError
 
 if TYPE_CHECKING:
@@ -216,14 +217,16 @@ def _compare(
     expected, actual = calibrator.transform(reference), calibrator.transform(outputs.batch)
     alone = calibrator.transform(outputs.alone)
     decisions = policy.decide(expected, positive)
-    sets = conformal.predict_set(expected)
+    rows = Rows(ids=np.arange(len(expected), dtype=np.uint64))
+    sets = conformal.predict_set(expected, rows)
     # An answer that flips when every probability moves by TIE is a tie, not a disagreement.
     low, high = np.clip(expected - TIE, 0.0, 1.0), np.clip(expected + TIE, 0.0, 1.0)
-    tied_set = (conformal.predict_set(low) != conformal.predict_set(high)).any(axis=1)
+    lowest, highest = conformal.predict_set(low, rows), conformal.predict_set(high, rows)
+    tied_set = (lowest != highest).any(axis=1)
     tied = tied_set | (policy.decide(low, positive) != policy.decide(high, positive))
     steady = ~tied
     same = policy.decide(actual, positive) == decisions
-    same_set = (conformal.predict_set(actual) == sets).all(axis=1)
+    same_set = (conformal.predict_set(actual, rows) == sets).all(axis=1)
     return _Measured(
         cosine=_cosine(reference, outputs.batch),
         max_probability_difference=float(np.abs(actual - expected).max()),

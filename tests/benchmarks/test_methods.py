@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks import methods_figures, methods_plan
+from benchmarks import methods, methods_figures, methods_plan
 from benchmarks.methods_cells import temperature
 from benchmarks.methods_figures import (
     FIGURES,
@@ -249,3 +252,40 @@ def test_every_run_has_settings() -> None:
         assert set(table.runs) <= set(RUNS)
         assert set(table.against) <= set(table.runs)
         assert set(table.names) <= set(table.runs)
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["while it computes", "when it is asked"])
+def test_a_killed_process_ends_in_a_report_of_what_is_done(
+    at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    class Pool:
+        """Computes one cell; then one of its processes is killed."""
+
+        def __init__(self, *_: object, **__: object) -> None:
+            self.done = 0
+
+        def __enter__(self) -> Pool:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def submit(self, task: object, plan: Plan, cell: Cell) -> Future[Any]:
+            future: Future[Any] = Future()
+            self.done += 1
+            if self.done == 1:
+                found = {"cell": asdict(cell), "seconds": 1.0, "select_nll": [0.5], "chosen": 0}
+                future.set_result({**found, "gigabytes": None})
+            elif at_once:
+                raise BrokenProcessPool("ended abruptly")
+            else:
+                future.set_exception(BrokenProcessPool("ended abruptly"))
+            return future
+
+    monkeypatch.setattr(methods, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(methods, "prepare", lambda plan, parts: made_photographs())
+    part = next(iter(TABLES))
+    found = methods.compute_all(PLAN, [part], tmp_path, workers=1, limit=1000.0)
+    assert len(found.cells) == 1
+    assert len((tmp_path / "cells.jsonl").read_text().splitlines()) == 2
+    assert "a process was killed" in capsys.readouterr().out

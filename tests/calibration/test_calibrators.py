@@ -24,20 +24,22 @@ LABELS = RNG.integers(3, size=200)
 @pytest.mark.parametrize("name", CALIBRATORS)
 def test_every_calibrator_gives_distributions_and_survives_json(name: str) -> None:
     info = CALIBRATORS[name]
-    fitted = info.fit(LOGITS, LABELS)
+    logits = LOGITS if info.classes == "any" else LOGITS[:, :2]
+    labels = LABELS if info.classes == "any" else LABELS % 2
+    fitted = info.fit(logits, labels)
     assert isinstance(fitted, info.model)
     again = parse_calibrator(json.loads(fitted.model_dump_json()))
     assert again == fitted
-    probabilities = fitted.transform(LOGITS)
+    probabilities = fitted.transform(logits)
     assert probabilities.dtype == np.float64
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
     assert (probabilities >= 0).all()
-    assert (again.transform(LOGITS) == probabilities).all()
-    assert (fitted.transform(LOGITS[:7]) == probabilities[:7]).all()
+    assert (again.transform(logits) == probabilities).all()
+    np.testing.assert_allclose(fitted.transform(logits[:7]), probabilities[:7], rtol=1e-13)
     with pytest.raises(DataError):
         fitted.transform([[0.0, np.nan, 1.0]])
     with pytest.raises(DataError):
-        info.fit(LOGITS, LABELS[:-1])
+        info.fit(logits, labels[:-1])
 
 
 @given(temperature=st.floats(1e-300, 1e300, exclude_min=True), at_bound=st.booleans())
@@ -96,3 +98,21 @@ def test_applying_needs_neither_torch_nor_scipy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_summary_names_numbers_and_counts_lists() -> None:
+    assert TemperatureScaling(temperature=1.23456, at_bound=False).summary == (
+        "temperature (temperature 1.235, at_bound False)"
+    )
+    fitted = CALIBRATORS["isotonic"].fit(LOGITS[:, :2], LABELS % 2)
+    count = len(fitted.model_dump()["knots"][0])
+    assert count > 1
+    assert fitted.summary.startswith(f"isotonic (classes 2, knots of {count} values, values of")
+
+
+@pytest.mark.parametrize("name", [name for name in CALIBRATORS if name != "identity"])
+def test_parameters_are_stored_with_their_convention(name: str) -> None:
+    stored = CALIBRATORS[name].fit(LOGITS[:, :2], LABELS % 2).model_dump()
+    assert len(stored["convention"]) > 20
+    with pytest.raises(DataError, match="not valid"):
+        parse_calibrator(stored | {"convention": "1 / T"})

@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 
 from roadwork.conformal import (
     CONFORMAL,
+    ConformalPredictor,
     MondrianConformal,
+    Rows,
     SplitConformal,
     conformal_rank,
+    fit_predictor,
     parse_conformal,
 )
 from roadwork.errors import ConfigError, DataError
+from roadwork.settings.conformal import USED_KEYS
+from tests.conformal.methods import METHODS, asked
 
 
 def table(positive: object) -> np.ndarray:
@@ -114,23 +119,46 @@ def test_hits_on_the_conformal_points_themselves_are_the_rank(
         assert found == wanted if digits is None else found >= wanted
 
 
-@pytest.mark.parametrize("name", CONFORMAL)
-def test_every_method_is_exact_through_json_and_nested(name: str) -> None:
+def rows_of(n: int) -> Rows:
+    return Rows(ids=np.arange(n, dtype=np.uint64), slices=["rain", None] * (n // 2))
+
+
+def test_the_registry_and_the_settings_know_the_same_methods() -> None:
+    assert set(CONFORMAL) == set(METHODS) == set(USED_KEYS)
+    assert all(CONFORMAL[name].name == name for name in CONFORMAL)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("groups", ["images", "drawn"])
+def test_every_method_is_exact_through_json_and_nested(name: str, groups: str) -> None:
     info = CONFORMAL[name]
     probabilities = random_table(9, 300, 2)
     labels = np.random.default_rng(9).integers(2, size=300)
+    wanted = asked(name, groups=groups)
     for points in (300, 12):
-        fitted = info.fit(probabilities[:points], labels[:points], 0.1, groups=np.arange(points))
+        fitted = fit_predictor(
+            wanted,
+            probabilities[:points],
+            labels[:points],
+            groups=np.arange(points) // 2,
+            rows=rows_of(points),
+        )
         assert isinstance(fitted, info.model)
         assert parse_conformal(json.loads(fitted.model_dump_json())) == fitted
         assert parse_conformal(fitted.model_dump()) == fitted
         assert fitted.predict_set(np.empty((0, 2))).shape == (0, 2)
-        assert fitted.guarantee.endswith(".")
+        assert fitted.guarantee.endswith(".") and not fitted.guarantee[0].islower()
+        assert fitted.judged(probabilities).shape == (300,)
 
 
-@pytest.mark.parametrize("name", CONFORMAL)
+@pytest.mark.parametrize("name", METHODS)
 def test_broken_inputs_are_refused(name: str) -> None:
-    fit = CONFORMAL[name].fit
+    def fit(
+        probabilities: object, labels: object, alpha: float, groups: object = None
+    ) -> ConformalPredictor:
+        wanted = asked(name).model_copy(update={"alpha": alpha})
+        return fit_predictor(wanted, probabilities, labels, groups=groups, rows=rows_of(2))  # pyright: ignore
+
     good, labels = table([0.2, 0.7]), [0, 1]
     with pytest.raises(DataError, match="not finite"):
         fit(table([np.nan, 0.7]), labels, 0.1)
@@ -139,7 +167,7 @@ def test_broken_inputs_are_refused(name: str) -> None:
     with pytest.raises(DataError, match="no distribution"):
         fit([[-0.2, 1.2], [0.5, 0.5]], labels, 0.1)
     with pytest.raises(DataError, match="no rows"):
-        fit(np.empty((0, 2)), np.empty(0, dtype=int), 0.1)
+        fit_predictor(asked(name), np.empty((0, 2)), np.empty(0, dtype=int), rows=rows_of(0))
     with pytest.raises(DataError, match=r"0\.\.1"):
         fit(good, [0, 2], 0.1)
     with pytest.raises(DataError, match="groups"):

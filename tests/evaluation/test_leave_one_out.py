@@ -171,3 +171,32 @@ def test_shared_views_are_decoded_once_and_only_as_memory_allows(
         small(first.test).take(range(32))
     assert len(small.kept) == 10
     assert len(decoded) == 96 + 32 + 22
+
+
+@pytest.mark.parametrize(("gigabytes", "expected"), [(1.0, 32), (0.0, 64)])
+def test_shared_views_of_a_set_beyond_memory_are_kept_on_disk(
+    gigabytes: float,
+    expected: int,
+    manifest: Manifest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from roadwork.data import loading
+
+    decoded: list[int] = []
+    original = loading.decode_image
+
+    def count(data: Any, **options: Any) -> Any:
+        decoded.append(1)
+        return original(data, **options)
+
+    monkeypatch.setattr(loading, "decode_image", count)
+    monkeypatch.setattr(loading, "_CACHE_BYTES", 0)
+    compute = SETTINGS.compute.model_copy(update={"view_cache_gigabytes": gigabytes})
+    settings = SETTINGS.model_copy(update={"runs": tmp_path, "compute": compute})
+    dataset = next(splits for _, splits in leave_one_source_out(manifest, SETTINGS)).test
+    reader = SharedViews(settings, memory=0)(dataset)
+    first, again = (reader.take(range(len(dataset))) for _ in range(2))
+    assert (first == again).all()
+    assert len(decoded) == expected
+    assert (tmp_path / "views").exists() == (gigabytes > 0)

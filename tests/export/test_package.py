@@ -28,7 +28,7 @@ from roadwork.settings import Settings, parse_settings
 from roadwork.training.probe import fit_probe
 from tests.training.made_photos import small_backbone, small_settings
 
-SETTINGS = small_settings(export={"golden": 4}, conformal={"alpha": 0.4})
+SETTINGS = small_settings(export={"golden": 4}, conformal={"method": "lac", "alpha": 0.4})
 
 
 class Parts(NamedTuple):
@@ -43,7 +43,9 @@ def certify(classifier: Classifier, sets: Splits) -> Parts:
     calibrator = fit_calibrator(classifier, sets.calibrate, logits, "temperature")
     logits = predict_logits(classifier, sets.conformal, SETTINGS.data)
     probabilities = calibrator.model.transform(logits)
-    conformal = fit_conformal(classifier, calibrator, sets.conformal, probabilities, "lac", 0.4)
+    conformal = fit_conformal(
+        classifier, calibrator, sets.conformal, probabilities, SETTINGS.conformal
+    )
     nothing = DataSummary(roles={}, sources={}, quarantine={}, exact_copies=0)
     report, _ = evaluate(
         classifier, classifier, calibrator, conformal, sets.test, nothing, SETTINGS
