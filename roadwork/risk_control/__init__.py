@@ -6,7 +6,8 @@ go; :mod:`~roadwork.risk_control.sgr` fits the same threshold by SGR, for compar
 
 from __future__ import annotations
 
-from roadwork.risk_control.defer import DeferPromise, DeferThreshold, levels_from
+from roadwork.risk_control.defer import DeferPromise, DeferThreshold
+from roadwork.risk_control.levels import levels_from
 from roadwork.risk_control.sgr import fit_sgr
 
 __all__ = ["DeferPromise", "DeferThreshold", "fit_sgr", "levels_from"]

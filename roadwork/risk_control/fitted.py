@@ -14,7 +14,8 @@ from roadwork.data.exposure import Exposed, Exposure, Use
 from roadwork.data.manifest import CalibrationSet, ConformalSet
 from roadwork.errors import DataError
 from roadwork.fitted import Fitted
-from roadwork.risk_control.defer import DeferPromise, DeferThreshold, levels_from
+from roadwork.risk_control.defer import DeferPromise, DeferThreshold
+from roadwork.risk_control.levels import levels_from
 
 __all__ = ["FittedDeferThreshold", "fit_defer_threshold"]
 
