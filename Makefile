@@ -22,7 +22,7 @@ export NO_COLOR ?= 1
 export UV_NO_PROGRESS ?= 1
 
 PACKAGES := roadwork steps pipelines materializers registry serving cli stacks
-SOURCES := $(wildcard $(PACKAGES) tests benchmarks docs scripts training_pipeline.py ablation_pipeline.py)
+SOURCES := $(wildcard $(PACKAGES) tests benchmarks docs scripts training_pipeline.py ablation_pipeline.py recalibration_pipeline.py)
 
 ##@ Start
 

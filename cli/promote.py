@@ -44,12 +44,11 @@ def promote(
     registry = existing_registry()
     number = str(find_version(registry, version).version)
     settings = load_settings(config).promote if config else None
-    evidence = collect_evidence(registry, number)
+    evidence = collect_evidence(registry, number, settings)
     verdict = judge(
         registry,
         number,
         evidence=evidence,
-        settings=settings,
         unpaired_reason=reason if accept_unpaired else None,
     )
     print_json(verdict.model_dump(mode="json")) if as_json else print_verdict(verdict)
@@ -61,7 +60,6 @@ def promote(
         actor=actor,
         reason=reason,
         evidence=evidence,
-        settings=settings,
         accept_unpaired=accept_unpaired,
         registry=registry,
     )

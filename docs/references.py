@@ -2,8 +2,8 @@
 
 ``.env.example`` and ``docs/environment.md`` come from the table of environment variables,
 ``docs/settings.md`` and ``docs/settings.schema.json`` from the settings tree (editors complete and
-check the YAML with the schema). With ``--check`` nothing is written, and files that are out of step
-make it fail.
+check the YAML with the schema), ``docs/report.schema.json`` from the evaluation report. With
+``--check`` nothing is written, and files that are out of step make it fail.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from roadwork.environment import TELEMETRY_OFF, Environment
+from roadwork.evaluation.record import EvaluationReport
 from roadwork.settings import SIZES, json_schema
 from roadwork.settings.sizes import SizeInfo
 
@@ -32,6 +33,7 @@ def references() -> Mapping[Path, str]:
         Path("docs/environment.md"): _environment_page(),
         Path("docs/settings.md"): _settings_page(),
         Path("docs/settings.schema.json"): schema,
+        Path("docs/report.schema.json"): _report_schema(),
     }
 
 
@@ -48,6 +50,15 @@ def _env_example() -> str:
     lines += ["", "# Usage reports of the libraries beneath are off unless these say otherwise."]
     lines += [f"#{name}={value}" for name, value in TELEMETRY_OFF.items()]
     return "\n".join(lines) + "\n"
+
+
+def _report_schema() -> str:
+    """JSON Schema of ``report.json``, the twin of the report's page."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **EvaluationReport.model_json_schema(mode="serialization"),
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _environment_page() -> str:

@@ -11,6 +11,7 @@ from roadwork.calibration.fitted import FittedCalibrator
 from roadwork.conformal.fitted import FittedConformal
 from roadwork.models.backbone import Backbone
 from roadwork.models.classifier import Classifier
+from roadwork.risk_control.fitted import FittedDeferThreshold
 
 __all__ = ["FittedMaterializer"]
 
@@ -24,6 +25,7 @@ class FittedMaterializer(FolderMaterializer):
         Classifier,
         FittedCalibrator,
         FittedConformal,
+        FittedDeferThreshold,
     )
 
     def describe(self, data: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from roadwork.settings import Settings, parse_settings, resolve
 from steps.calibrate import calibrate
 from steps.cascade import cascade
 from steps.conformal import conformal
+from steps.defer import defer
 from steps.deploy import deploy
 from steps.evaluate import evaluate
 from steps.evaluate_cascade import evaluate_cascade
@@ -95,8 +96,13 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
     classifier, baseline, history = finetune.with_options(extra=told)(
         backbone, train, select, run.only("data", "backbone", "finetune", "compute")
     )
-    calibrator, _ = calibrate(classifier, calibration, run.only("data", "calibrate"))
+    calibrator, compared = calibrate(classifier, calibration, run.only("data", "calibrate"))
     predictor = conformal(classifier, calibrator, conformal_set, run.only("data", "conformal"))
+    further: dict[str, Any] = {}
+    if run.defer.enabled:
+        further["defer_threshold"] = defer(
+            classifier, calibrator, calibration, conformal_set, run.only("data", "defer")
+        )
     # The cascade is neither judged there nor in the bundle.
     usual = Settings()
     exported = run.model_copy(update={"track": usual.track, "cascade": usual.cascade})
@@ -108,6 +114,8 @@ def training_pipeline(settings: dict[str, Any] | None = None) -> None:
         test,
         data,
         exported.model_copy(update={"deploy": usual.deploy}),
+        compared,
+        **further,
     )
     of_cascade: dict[str, Any] = {}
     if run.cascade.enabled:

@@ -6,8 +6,6 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
-
 from registry.connection import Registry, existing_registry, registry_errors
 from registry.evidence import collect_evidence
 from registry.ledger import append, check_ledger
@@ -20,7 +18,6 @@ from registry.tags import (
     PROMOTED_BY,
     PROMOTED_REASON,
 )
-from roadwork.bundle import ModelBundle
 from roadwork.errors import ConfigError, RegistryError
 from roadwork.evidence import Evidence
 from roadwork.promotion import Verdict, decide
@@ -65,23 +62,29 @@ def judge(
         registry: where it is registered.
         reference: alias or version.
         evidence: collected from the registry by default.
-        settings: thresholds; by default those of the run that made the bundle.
+        settings: what is asked; by default what the evidence was collected for, and without
+            evidence the settings of the run that made the bundle.
         unpaired_reason: see :func:`roadwork.promotion.decide`.
 
     Raises:
-        RegistryError: there is no such version, or the evidence speaks of another one.
+        RegistryError: there is no such version, or the evidence speaks of another one or was
+            collected for other settings.
     """
     version = find_version(registry, reference)
     bundle = locate(registry, version)
-    evidence = evidence or collect_evidence(registry, str(version.version))
+    evidence = evidence or collect_evidence(registry, str(version.version), settings)
     if (evidence.version, evidence.bundle_hash) != (str(version.version), bundle.hash):
         raise RegistryError(
             f"the evidence speaks of version {evidence.version} (bundle "
             f"{evidence.bundle_hash[:12]}), not of version {version.version} ({bundle.hash[:12]}): "
             "collect it again"
         )
-    settings = settings or _sealed_settings(bundle)
-    return decide(evidence, settings, unpaired_reason=unpaired_reason)
+    if settings is not None and settings != evidence.settings:
+        raise RegistryError(
+            "the evidence was collected for other settings of `promote`: collect it again with "
+            "these, because they say what is compared and at which level"
+        )
+    return decide(evidence, unpaired_reason=unpaired_reason)
 
 
 def promote(
@@ -103,7 +106,8 @@ def promote(
         actor: who decides.
         reason: why; kept in the log and as a tag.
         evidence: collected from the registry by default.
-        settings: thresholds; by default those of the run that made the bundle.
+        settings: what is asked; by default what the evidence was collected for, and without
+            evidence the settings of the run that made the bundle.
         accept_unpaired: accept a candidate that cannot be compared with the champion on the same
             images, for the given reason.
         registry: by default what the environment names.
@@ -165,16 +169,6 @@ def rollback(*, actor: str, reason: str, registry: Registry | None = None) -> Pr
     _move(registry, previous, {"champion": number, "previous": None}, replaced, actor, reason)
     logger.info("version %s is champion again; before it: %s", number, replaced or "none")
     return Promotion("rollback", number, replaced, None)
-
-
-def _sealed_settings(bundle: ModelBundle) -> PromoteSettings:
-    try:
-        return PromoteSettings.model_validate(bundle.settings.get("promote", {}))
-    except ValidationError as error:
-        raise ConfigError(
-            f"the settings in the {bundle.title} have another form of `promote` "
-            f"({error.errors()[0]['msg']}): give a settings file"
-        ) from None
 
 
 def _require_words(actor: str, reason: str) -> None:

@@ -17,11 +17,13 @@ from registry.provenance import code_tags
 from registry.runs import MlflowTracker, flatten, log_figures, one_run
 from registry.tags import (
     BUNDLE_HASH,
+    CHAMPION_SCORES,
     CURVES,
     DATA_HASH,
     EXPOSURE,
     EXPOSURE_SUMMARY,
     FIGURES,
+    RECALIBRATED_FROM,
     REPORT,
     REPORT_PAGE,
     SCORES,
@@ -51,6 +53,7 @@ def register_bundle(
     run_name: str,
     data_hash: str,
     scores: TestScores | None = None,
+    recalibrated: tuple[str, TestScores] | None = None,
     params: Mapping[str, str] | None = None,
     metrics: Mapping[str, float] | None = None,
     curves: Curves | None = None,
@@ -70,6 +73,8 @@ def register_bundle(
         data_hash: content hash of the manifest.
         scores: answers on the test set; without them the bundle can never be compared with
             another on the same images.
+        recalibrated: of a recalibration, the hash of the bundle whose network this one has, and
+            what that bundle answered on the same test set: the gate compares the two by it.
         params: further parameters.
         metrics: further metrics, by full name.
         curves: learning curves; points that the run has already are not logged again.
@@ -93,12 +98,15 @@ def register_bundle(
         TEST_HASH: report.provenance.test_hash,
         **code_tags(),
     }
+    if recalibrated is not None:
+        tags[RECALIBRATED_FROM] = recalibrated[0]
     config = {**flatten(settings.model_dump(mode="json")), **(params or {})}
     figures = {**report_metrics(report), **(metrics or {})}
     curves = curves or Curves()
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder)
-        _write_files(files, bundle, report, settings, scores, curves)
+        answers = {SCORES: scores, CHAMPION_SCORES: recalibrated[1] if recalibrated else None}
+        _write_files(files, bundle, report, settings, answers, curves)
         with (
             registry_errors(f"cannot register the {bundle.title}"),
             one_run(registry, run_name, tags, pipeline_run) as run,
@@ -141,7 +149,7 @@ def _write_files(
     bundle: ModelBundle,
     report: EvaluationReport,
     settings: Settings,
-    scores: TestScores | None,
+    answers: Mapping[str, TestScores | None],
     curves: Curves,
 ) -> None:
     """Write the files of a run into a folder."""
@@ -155,8 +163,9 @@ def _write_files(
     summary = json.dumps(bundle.exposure.counts(), indent=1, sort_keys=True)
     (folder / EXPOSURE_SUMMARY).write_text(summary + "\n", encoding="utf-8")
     pq.write_table(curves.to_table(), folder / CURVES)
-    if scores is not None:
-        pq.write_table(scores.to_table(), folder / SCORES)
+    for name, scores in answers.items():
+        if scores is not None:
+            pq.write_table(scores.to_table(), folder / name)
 
 
 def _copy(

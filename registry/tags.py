@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BUNDLE_HASH",
     "BUNDLE_PATH",
+    "CHAMPION_SCORES",
     "CURVES",
     "DATA_HASH",
     "EXPOSURE",
@@ -19,6 +20,7 @@ __all__ = [
     "PIPELINE_RUN",
     "PROMOTED_BY",
     "PROMOTED_REASON",
+    "RECALIBRATED_FROM",
     "REPORT",
     "REPORT_PAGE",
     "SCORES",
@@ -29,6 +31,7 @@ __all__ = [
 BUNDLE_HASH = "roadwork.bundle_hash"
 DATA_HASH = "roadwork.data_hash"
 TEST_HASH = "roadwork.test_hash"
+RECALIBRATED_FROM = "roadwork.recalibrated_from"
 GIT_COMMIT = "roadwork.git_commit"
 GIT_DIRTY = "roadwork.git_dirty"
 LOCK_HASH = "roadwork.lock_hash"
@@ -42,6 +45,8 @@ LEDGER_HEAD = "roadwork.ledger_head"
 REPORT = "report.json"
 REPORT_PAGE = "report.html"
 SCORES = "test_scores.parquet"
+CHAMPION_SCORES = "champion_scores.parquet"
+"""What the bundle that was recalibrated answered on the test set of its recalibration."""
 FIGURES = "metrics.json"
 SETTINGS = "settings.json"
 CURVES = "curves.parquet"

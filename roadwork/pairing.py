@@ -7,7 +7,10 @@ resamples, because the difference of two separate intervals would be far too wid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -19,11 +22,11 @@ from numpy.typing import ArrayLike, NDArray
 from roadwork import POSITIVE
 from roadwork.calibration.base import check_probabilities
 from roadwork.data.exposure import Exposure, Ids, identifiers
-from roadwork.data.manifest import TestSet
+from roadwork.data.manifest import SLICES, TestSet
 from roadwork.errors import DataError
 from roadwork.evaluation.bootstrap import PairedDifference, paired_bootstrap
 
-__all__ = ["LEAST_GROUPS", "TestScores", "UnpairableError", "compare"]
+__all__ = ["LEAST_GROUPS", "TestScores", "UnpairableError", "compare", "pair"]
 
 LEAST_GROUPS = 10
 """With fewer common groups a bootstrap over groups says nothing."""
@@ -36,6 +39,10 @@ SCHEMA = pa.schema(
         pa.field("probability", pa.float64(), nullable=False),
     ]
 )
+
+
+_SLICE = "slice."
+"""Before the name of a slice column, in the table of test scores."""
 
 
 class UnpairableError(DataError):
@@ -51,6 +58,7 @@ class TestScores:
         groups: (N,) names of the groups.
         labels: (N,) true classes, 0 or 1.
         probabilities: (N,) P(roadwork), calibrated.
+        slices: (N,) values of every slice column in which anything is known; None where unknown.
     """
 
     __test__ = False  # no test class, whatever pytest thinks of the name
@@ -59,6 +67,7 @@ class TestScores:
     groups: NDArray[np.str_]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    slices: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shapes = {
@@ -69,6 +78,9 @@ class TestScores:
                 "test scores need one sample id, group, label and probability per image, but have "
                 f"the shapes {sorted(shapes)}"
             )
+        for name, values in self.slices.items():
+            if len(values) != len(self):
+                raise DataError(f"the slice column {name} has {len(values)} values for {len(self)}")
         if len(np.unique(self.sample_ids)) != len(self.sample_ids):
             raise DataError("test scores hold an image twice: leave exact copies out first")
 
@@ -87,20 +99,29 @@ class TestScores:
             raise DataError(
                 f"the probabilities must have shape ({len(test)}, 2), but have {table.shape}"
             )
-        return cls(test.sample_ids, test.groups, test.labels, table[:, POSITIVE])
+        columns = {name: tuple(test.column(name)) for name in ("source", *SLICES)}
+        return cls(
+            sample_ids=test.sample_ids,
+            groups=test.groups,
+            labels=test.labels,
+            probabilities=table[:, POSITIVE],
+            slices={name: column for name, column in columns.items() if any(column)},
+        )
 
     def to_table(self) -> pa.Table:
-        """One row per image: sample_id (16 hexadecimal digits), group_id, label, probability."""
+        """One row per image: sample_id (16 hexadecimal digits), group_id, label, probability, and
+        the slice columns, as ``slice.NAME``."""
         columns = [
             [f"{int(sample):016x}" for sample in self.sample_ids],
             self.groups.tolist(),
             self.labels.tolist(),
             self.probabilities.tolist(),
         ]
-        return pa.Table.from_arrays(
-            [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)],
-            schema=SCHEMA,
-        )
+        arrays = [pa.array(column, of.type) for column, of in zip(columns, SCHEMA, strict=True)]
+        table = pa.Table.from_arrays(arrays, schema=SCHEMA)
+        for name, values in self.slices.items():
+            table = table.append_column(_SLICE + name, pa.array(values, pa.string()))
+        return table
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Self:
@@ -109,7 +130,10 @@ class TestScores:
         Raises:
             DataError: the columns are not those of test scores.
         """
-        if table.schema.remove_metadata() != SCHEMA:
+        known = pa.schema(list(table.schema)[: len(SCHEMA)])
+        further = list(table.schema)[len(SCHEMA) :]
+        named = all(one.name.startswith(_SLICE) and one.type == pa.string() for one in further)
+        if known != SCHEMA or not named:
             raise DataError(
                 f"these are no test scores: expected the columns {', '.join(SCHEMA.names)}, got "
                 f"{', '.join(table.schema.names)}"
@@ -120,7 +144,21 @@ class TestScores:
             groups=np.asarray(table.column("group_id").to_pylist(), dtype=np.str_),
             labels=table.column("label").to_numpy().astype(np.int64),
             probabilities=table.column("probability").to_numpy().astype(np.float64),
+            slices={
+                one.name.removeprefix(_SLICE): tuple(table.column(one.name).to_pylist())
+                for one in further
+            },
         )
+
+    @property
+    def test_hash(self) -> str:
+        """Names the test set: :func:`roadwork.evaluation.evaluate.test_hash` of its rows."""
+        columns = {
+            "sample_id": [f"{int(sample):016x}" for sample in self.sample_ids],
+            "label": self.labels.tolist(),
+            "group_id": self.groups.tolist(),
+        }
+        return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()
 
     @property
     def content_hash(self) -> str:
@@ -140,8 +178,69 @@ class TestScores:
 
     def _take(self, rows: NDArray[np.intp]) -> TestScores:
         return TestScores(
-            self.sample_ids[rows], self.groups[rows], self.labels[rows], self.probabilities[rows]
+            self.sample_ids[rows],
+            self.groups[rows],
+            self.labels[rows],
+            self.probabilities[rows],
+            {name: tuple(values[row] for row in rows) for name, values in self.slices.items()},
         )
+
+    def seen_by(self, exposure: Exposure) -> dict[str, tuple[int, int]]:
+        """By use, how many of these images and of their groups are in an exposure; none if 0."""
+        groups = identifiers(sorted(set(self.groups.tolist())))
+        counts = {
+            str(use): (
+                int(np.isin(self.sample_ids, ids.samples).sum()),
+                int(np.isin(groups, ids.groups).sum()),
+            )
+            for use, ids in sorted(exposure.uses.items())
+        }
+        return {use: found for use, found in counts.items() if any(found)}
+
+
+def pair(
+    candidate: TestScores,
+    champion: TestScores,
+    exposures: tuple[Exposure, Exposure],
+    *,
+    names: tuple[str, str] = ("candidate", "champion"),
+) -> tuple[TestScores, TestScores]:
+    """Scores of both on the images that both were tested on, row beside row.
+
+    Args:
+        candidate: its test scores.
+        champion: its test scores.
+        exposures: of the candidate and of the champion, by which the images are checked again.
+        names: what messages call the two.
+
+    Raises:
+        UnpairableError: no common images, too few groups, labels that differ, or an image or group
+            that one of the two has seen.
+    """
+    _, ours, theirs = np.intersect1d(
+        candidate.sample_ids, champion.sample_ids, assume_unique=True, return_indices=True
+    )
+    first, second = candidate._take(ours), champion._take(theirs)
+    if not len(first):
+        raise UnpairableError("the two were tested on different images")
+    if len(differing := np.flatnonzero(first.labels != second.labels)):
+        raise UnpairableError(
+            f"{len(differing)} of {len(first)} common test images have different labels in the "
+            "two test sets: the labels were changed in between"
+        )
+    for name, exposure in zip(names, exposures, strict=True):
+        for use, (samples, touched) in first.seen_by(exposure).items():
+            raise UnpairableError(
+                f"the {name} has already seen {samples} of the common test images and {touched} "
+                f"of their groups (use: {use})"
+            )
+    n_groups = len(np.unique(first.groups))
+    if n_groups < LEAST_GROUPS:
+        raise UnpairableError(
+            f"the {len(first)} common test images come from {n_groups} groups, fewer than "
+            f"{LEAST_GROUPS}"
+        )
+    return first, second
 
 
 def compare(
@@ -166,28 +265,9 @@ def compare(
         names: what messages call the two.
 
     Raises:
-        UnpairableError: no common images, too few groups, labels that differ, or an image or group
-            that one of the two has seen.
+        UnpairableError: see :func:`pair`.
     """
-    _, ours, theirs = np.intersect1d(
-        candidate.sample_ids, champion.sample_ids, assume_unique=True, return_indices=True
-    )
-    first, second = candidate._take(ours), champion._take(theirs)
-    if not len(first):
-        raise UnpairableError("the two were tested on different images")
-    if len(differing := np.flatnonzero(first.labels != second.labels)):
-        raise UnpairableError(
-            f"{len(differing)} of {len(first)} common test images have different labels in the "
-            "two test sets: the labels were changed in between"
-        )
-    for name, exposure in zip(names, exposures, strict=True):
-        _refuse_seen(name, exposure, first)
-    n_groups = len(np.unique(first.groups))
-    if n_groups < LEAST_GROUPS:
-        raise UnpairableError(
-            f"the {len(first)} common test images come from {n_groups} groups, fewer than "
-            f"{LEAST_GROUPS}"
-        )
+    first, second = pair(candidate, champion, exposures, names=names)
     return paired_bootstrap(
         metric,
         second.probabilities,
@@ -197,15 +277,3 @@ def compare(
         resamples=resamples,
         seed=seed,
     )
-
-
-def _refuse_seen(name: str, exposure: Exposure, scores: TestScores) -> None:
-    groups = identifiers(sorted(set(scores.groups.tolist())))
-    for use, ids in exposure.uses.items():
-        samples = int(np.isin(scores.sample_ids, ids.samples).sum())
-        touched = int(np.isin(groups, ids.groups).sum())
-        if samples or touched:
-            raise UnpairableError(
-                f"the {name} has already seen {samples} of the common test images and {touched} "
-                f"of their groups (use: {use})"
-            )

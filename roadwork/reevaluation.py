@@ -5,7 +5,7 @@ The bundle carries its exposure, so that it refuses its own training images in a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from pydantic import ValidationError
@@ -24,7 +24,7 @@ from roadwork.predictor import Predictor
 from roadwork.progress import progress
 from roadwork.settings import ImageFolderSource, Settings, parse_settings
 
-__all__ = ["labelled_source", "reevaluate"]
+__all__ = ["labelled_source", "made_settings", "model_info", "pictures", "reevaluate"]
 
 
 def labelled_source(data: str) -> ImageFolderSource:
@@ -80,24 +80,35 @@ def reevaluate(
         conformal=bundle.conformal,
         exposure=bundle.exposure,
         data=summarise_data(manifest, [test]),
-        model=_model_info(bundle, predictor.engine.name),
-        thumbnails=lambda chosen: _thumbnails(test.uris, chosen),
+        model=model_info(bundle, predictor.engine.name),
+        thumbnails=lambda chosen: pictures(test.uris, chosen),
     )
 
 
-def _settings(bundle: ModelBundle, name: str, source: ImageFolderSource) -> Settings:
-    """The settings that the bundle was made with, on other data."""
+def made_settings(bundle: ModelBundle, without: Collection[str] = ()) -> Settings:
+    """The settings that a bundle was made with; the keys ``without`` are not read, but defaults.
+
+    Raises:
+        BundleError: this version cannot read them.
+    """
     try:
-        made = parse_settings(bundle.settings)
+        tree = {key: value for key, value in bundle.settings.items() if key not in without}
+        return parse_settings(tree)
     except ConfigError as error:
         raise BundleError(
             f"the settings in the {bundle.title} are those of another version of roadwork: {error}"
         ) from None
+
+
+def _settings(bundle: ModelBundle, name: str, source: ImageFolderSource) -> Settings:
+    """The settings that the bundle was made with, on other data."""
+    made = made_settings(bundle)
     data = made.data.model_copy(update={"sources": (source,)})
     return made.model_copy(update={"name": name, "data": data})
 
 
-def _model_info(bundle: ModelBundle, engine: str) -> ModelInfo:
+def model_info(bundle: ModelBundle, engine: str) -> ModelInfo:
+    """What a bundle says that it is, and which engine answers for it."""
     config = bundle.config
     try:
         known = ModelInfo.model_validate(bundle.metrics.get("model"))
@@ -115,5 +126,6 @@ def _model_info(bundle: ModelBundle, engine: str) -> ModelInfo:
     return known.model_copy(update={"description": words})
 
 
-def _thumbnails(uris: Sequence[str], rows: list[int]) -> list[bytes | None]:
+def pictures(uris: Sequence[str], rows: list[int]) -> list[bytes | None]:
+    """Small pictures of chosen rows, for a report."""
     return [thumbnail(uris[row], THUMBNAIL_BYTES) for row in rows]

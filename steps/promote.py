@@ -30,15 +30,14 @@ def promote(
         model_name=settings.register_.model_name,
         experiment=settings.register_.experiment,
     )
-    evidence = collect_evidence(registry, model_version)
-    verdict = decide(evidence, settings.promote)
+    evidence = collect_evidence(registry, model_version, settings.promote)
+    verdict = decide(evidence)
     try:
         move_alias(
             model_version,
             actor="training_pipeline",
             reason=f"run {settings.name}",
             evidence=evidence,
-            settings=settings.promote,
             registry=registry,
         )
     except GateFailed as refusal:

@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ os.environ.update(
 for _name in [name for name in os.environ if name.startswith(("ROADWORK_", "WANDB_"))]:
     if _name not in TELEMETRY_OFF:
         del os.environ[_name]
+
+# A shell's background jobs ignore interrupts, and their children inherit it: tests send some.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,43 +12,86 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from roadwork.data.exposure import Exposure, IdSet, Use, identifiers
+from roadwork.data.manifest import TestSet
 from roadwork.errors import DataError, GateFailed
-from roadwork.evaluation.bootstrap import PairedDifference
+from roadwork.evaluation.evaluate import test_hash as hash_of_test
 from roadwork.evaluation.metrics import Metric
+from roadwork.evaluation.slice_tests import SliceTest
 from roadwork.evidence import (
     ALL_CLASSES,
     Accepted,
     Champion,
     ClassCoverage,
+    Comparison,
     Evidence,
+    Latency,
+    Opening,
     Parity,
+    Seen,
 )
 from roadwork.pairing import TestScores, UnpairableError, compare
 from roadwork.promotion import Verdict, coverage_p_value, decide
 from roadwork.settings import PromoteSettings
-from tests.evaluation.report_case import make_report
+from tests.evaluation.report_case import make_report, make_table
 
 DEFAULTS = PromoteSettings()
 
 
-def difference(low: float, value: float = 0.0, high: float = 0.2) -> PairedDifference:
-    return PairedDifference(
-        metric="mcc",
-        a=0.6,
-        b=0.6 + value,
-        difference=value,
-        low=low,
-        high=high,
-        share=0.5,
-        reason=None,
-        n_groups=40,
-        resamples=2000,
-        skipped=0,
+def comparison(low: float | None, **changes: object) -> Comparison:
+    known: dict[str, object] = {
+        "figure": "mcc",
+        "candidate": 0.7,
+        "champion": 0.6,
+        "gain": 0.1,
+        "low": low,
+        "level": 0.025,
+        "margin": 0.0,
+        "n_groups": 40,
+        "resamples": 2000,
+        "p": 0.025,
+    }
+    return Comparison.model_validate({**known, **changes})
+
+
+def slice_test(worse: float, p: float | None, name: str = "night") -> SliceTest:
+    return SliceTest(
+        column="time_of_day",
+        name=name,
+        n=80,
+        n_pos=40,
+        n_groups=20,
+        metric="balanced_accuracy",
+        value=0.9 - worse,
+        other=0.9,
+        difference=-worse,
+        worse=worse,
+        p=p,
+        p_holm=p,
+        reason=None if p is not None else "only 10 rows, 30 are needed",
     )
+
+
+def rival(low: float = 0.01, *others: Comparison, **changes: object) -> Champion:
+    opening = Opening(
+        test_hash="t" * 64,
+        candidate="b" * 64,
+        champion="c" * 64,
+        figure="mcc",
+        place=1,
+        level=0.025,
+    )
+    known: dict[str, object] = {
+        "version": "3",
+        "bundle_hash": "c" * 64,
+        "opening": opening,
+        "comparisons": (comparison(low), *others),
+    }
+    return Champion.model_validate({**known, **changes})
 
 
 def evidence(**changes: object) -> Evidence:
     sound: dict[str, object] = {
+        "settings": DEFAULTS,
         "version": "7",
         "bundle_hash": "b" * 64,
         "registered_hash": "b" * 64,
@@ -62,6 +106,13 @@ def evidence(**changes: object) -> Evidence:
             "roadwork": ClassCoverage(covered=55, n=60, target=0.9, points=99, rank=90),
         },
         "parity": Parity(accepted=True, detail="onnxruntime accepted"),
+        "ece": Metric(value=0.05, n=100),
+        "megabytes": 12.0,
+        "latency": None,
+        "test_hash": "t" * 64,
+        "scores_fault": None,
+        "seen": (),
+        "judged": 1,
         "champion": None,
     }
     return Evidence.model_validate({**sound, **changes})
@@ -73,26 +124,30 @@ def failed(verdict: Verdict) -> list[str]:
 
 
 def test_sound_evidence_passes_with_every_check_explained() -> None:
-    verdict = decide(evidence(), DEFAULTS)
+    verdict = decide(evidence())
     verdict.require()
     assert [check.name for check in verdict.checks] == [
         "report belongs to the bundle",
         "engines answer alike",
+        "never saw the test set",
         "AUROC above chance",
+        "ECE at most 0.15",
         "coverage of none",
         "coverage of roadwork",
-        "not worse than the champion",
+        "better than the champion",
     ]
-    assert verdict.checks[2].detail == (
+    assert (verdict.checks[3].value, verdict.checks[3].bar) == (0.8, 0.5)
+    assert verdict.checks[3].detail == (
         "0.9000, 95 % interval 0.8000 to 0.9500; its lower end is above 0.5"
     )
-    assert "36 of 40 sets hold it (0.9000; promised 0.9" in verdict.checks[3].detail
+    assert "36 of 40 sets hold it (0.9000; promised 0.9" in verdict.checks[5].detail
+    assert verdict.checks[5].bar == pytest.approx(0.05)
     assert "accuracy of the 80 answered images is 0.9000, at least" in verdict.notes[0]
 
 
 def test_same_evidence_gives_the_same_bytes() -> None:
-    first = decide(evidence(), DEFAULTS).model_dump_json()
-    again = decide(Evidence.model_validate_json(evidence().model_dump_json()), DEFAULTS)
+    first = decide(evidence()).model_dump_json()
+    again = decide(Evidence.model_validate_json(evidence().model_dump_json()))
     assert again.model_dump_json() == first
     assert Verdict.model_validate_json(first) == again
 
@@ -122,12 +177,24 @@ def test_same_evidence_gives_the_same_bytes() -> None:
             "AUROC above chance",
             "a single group",
         ),
+        (
+            {"seen": (Seen(use="train", samples=3, groups=2),)},
+            "never saw the test set",
+            "exposed to 3 of its images and 2 of its groups (use: train)",
+        ),
+        (
+            {"scores_fault": "its run has no scores"},
+            "never saw the test set",
+            "not known: its run has no scores",
+        ),
+        ({"ece": Metric(value=0.2, n=9)}, "ECE at most 0.15", "0.2000 on average"),
+        ({"ece": Metric(value=None, reason="no such metric", n=9)}, "ECE at most 0.15", "no such"),
     ],
 )
 def test_each_fault_fails_its_own_check(changes: dict[str, object], check: str, words: str) -> None:
-    verdict = decide(evidence(**changes), DEFAULTS)
+    verdict = decide(evidence(**changes))
     assert failed(verdict) == [check]
-    with pytest.raises(GateFailed, match="version 7 is not promoted: 1 of 6 checks failed") as info:
+    with pytest.raises(GateFailed, match="version 7 is not promoted: 1 of 8 checks failed") as info:
         verdict.require()
     assert words in str(info.value)
     assert info.value.exit_code == 3
@@ -164,14 +231,10 @@ def test_images_that_resemble_each_other_count_for_fewer() -> None:
 def test_few_conformal_points_excuse_what_many_do_not() -> None:
     few = ClassCoverage(covered=82, n=100, target=0.9, points=29, rank=27)
     many = ClassCoverage(covered=82, n=100, target=0.9, points=9999, rank=9000)
-    assert failed(decide(evidence(coverage={"roadwork": few}), DEFAULTS)) == []
-    assert failed(decide(evidence(coverage={"roadwork": many}), DEFAULTS)) == [
-        "coverage of roadwork"
-    ]
-    assert (
-        failed(decide(evidence(coverage={"roadwork": many}), PromoteSettings(confidence=0.9999)))
-        == []
-    )
+    lenient = PromoteSettings(confidence=0.9999)
+    assert failed(decide(evidence(coverage={"roadwork": few}))) == []
+    assert failed(decide(evidence(coverage={"roadwork": many}))) == ["coverage of roadwork"]
+    assert failed(decide(evidence(coverage={"roadwork": many}, settings=lenient))) == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -188,48 +251,111 @@ def test_coverage_p_value_is_a_rising_distribution(n: int, points: int, target: 
 
 def test_a_class_without_images_fails() -> None:
     seen = ClassCoverage(covered=0, n=0, target=0.9, points=99, rank=90)
-    verdict = decide(evidence(coverage={"roadwork": seen}), DEFAULTS)
+    verdict = decide(evidence(coverage={"roadwork": seen}))
     assert failed(verdict) == ["coverage of roadwork"]
 
 
+@pytest.mark.parametrize(("low", "passes"), [(-0.01, False), (0.0, False), (1e-9, True)])
+def test_the_champion_is_beaten_by_the_lower_bound(low: float, passes: bool) -> None:
+    verdict = decide(evidence(champion=rival(low), judged=2))
+    assert verdict.passed is passes
+    check = verdict.checks[-2]
+    assert (check.name, check.value, check.bar) == ("better than the champion", low, 0.0)
+    assert "gain +0.1000 over 40 groups" in check.detail
+    assert verdict.opening == rival().opening
+    assert verdict.notes[-2] == "this test set has judged 2 candidates, this one included"
+    assert "comparison 1 on it, at the level 0.025: all comparisons" in verdict.notes[-1]
+    each = PromoteSettings(spending="candidate")
+    assert "however many" in decide(evidence(champion=rival(low), settings=each)).notes[-1]
+
+
+def test_a_gain_that_chance_gives_too_is_none() -> None:
+    lucky = Champion.model_validate(
+        {**dict(rival(0.05)), "comparisons": (comparison(0.05, p=0.0251),)}
+    )
+    verdict = decide(evidence(champion=lucky))
+    assert failed(verdict) == ["better than the champion"]
+    assert "probability 0.0251, which must be at most this level" in verdict.checks[-2].detail
+
+
 @pytest.mark.parametrize(("low", "passes"), [(-0.02, True), (-0.0201, False), (0.01, True)])
-def test_the_champion_is_beaten_by_the_lower_end(low: float, passes: bool) -> None:
-    rival = Champion(version="3", bundle_hash="c" * 64, difference=difference(low))
-    assert decide(evidence(champion=rival), DEFAULTS).passed is passes
+def test_another_figure_may_lose_no_more_than_its_margin(low: float, passes: bool) -> None:
+    other = comparison(low, figure="auroc", margin=0.02)
+    verdict = decide(evidence(champion=rival(0.01, other)))
+    assert failed(verdict) == ([] if passes else ["AUROC not worse than the champion's"])
+    unknown = comparison(None, figure="auroc", margin=0.02, reason="too few groups")
+    verdict = decide(evidence(champion=rival(0.01, unknown)))
+    assert failed(verdict) == ["AUROC not worse than the champion's"]
+    assert "too few groups" in verdict.checks[-2].detail
+
+
+def test_a_broken_slice_refuses_a_better_mean() -> None:
+    broken = (slice_test(0.2, 0.04), slice_test(0.3, 0.06, "dusk"), slice_test(0.4, None, "dawn"))
+    verdict = decide(evidence(champion=rival(0.05, slices=broken)))
+    assert failed(verdict) == ["no slice worse than the champion's"]
+    assert "fell in 1 of 2 slices: time_of_day = night (0.9000 to 0.7000" in (
+        verdict.checks[-1].detail
+    )
+    assert verdict.checks[-1].value == pytest.approx(0.2)
+    tolerant = PromoteSettings(slice_loss=0.25)
+    assert decide(evidence(champion=rival(0.05, slices=broken), settings=tolerant)).passed
+    better = (slice_test(-0.2, 0.001), slice_test(0.4, None, "dawn"))
+    verdict = decide(evidence(champion=rival(0.05, slices=better)))
+    assert verdict.passed
+    assert "in 1 slices (Holm, 0.05); 1 are too small to be judged" in verdict.checks[-1].detail
+    none = decide(evidence(champion=rival(0.05)))
+    assert "nothing was shown of any" in none.checks[-1].detail
+
+
+def test_budgets_are_checks_where_they_are_set() -> None:
+    tight = PromoteSettings(max_megabytes=11.9, max_latency_ms=20.0)
+    slow = Latency(milliseconds=20.5, answers=12, engine="onnxruntime")
+    assert failed(decide(evidence(settings=tight, latency=slow))) == [
+        "size budget",
+        "latency budget",
+    ]
+    wide = PromoteSettings(max_megabytes=12.0, max_latency_ms=20.5)
+    verdict = decide(evidence(settings=wide, latency=slow))
+    assert verdict.passed
+    assert "the median of 12 answers by onnxruntime" in verdict.checks[-2].detail
+    assert failed(decide(evidence(settings=wide))) == ["latency budget"]
+    assert decide(evidence(settings=PromoteSettings(max_ece=None), ece=Metric(value=1, n=9))).passed
 
 
 def test_without_a_pairing_somebody_must_say_why() -> None:
-    rival = Champion(
-        version="3", bundle_hash="c" * 64, difference=None, reason="tested on different images"
-    )
-    verdict = decide(evidence(champion=rival), DEFAULTS)
-    assert failed(verdict) == ["not worse than the champion"]
+    apart = Champion(version="3", bundle_hash="c" * 64, reason="tested on different images")
+    verdict = decide(evidence(champion=apart))
+    assert failed(verdict) == ["better than the champion"]
     assert "tested on different images; needs `roadwork promote --accept-unpaired" in (
         verdict.checks[-1].detail
     )
-    accepted = decide(evidence(champion=rival), DEFAULTS, unpaired_reason="a new city")
+    accepted = decide(evidence(champion=apart), unpaired_reason="a new city")
     assert accepted.passed
     assert accepted.checks[-1].detail.endswith("accepted all the same: a new city")
+    leaky = evidence(champion=apart, seen=(Seen(use="select", samples=0, groups=1),))
+    assert failed(decide(leaky, unpaired_reason="please")) == ["never saw the test set"]
 
 
 def test_an_unpaired_reason_does_not_excuse_a_measured_loss() -> None:
-    rival = Champion(version="3", bundle_hash="c" * 64, difference=difference(-0.3, -0.2, -0.1))
-    verdict = decide(evidence(champion=rival), DEFAULTS, unpaired_reason="please")
-    assert failed(verdict) == ["not worse than the champion"]
+    verdict = decide(evidence(champion=rival(-0.3)), unpaired_reason="please")
+    assert failed(verdict) == ["better than the champion"]
 
 
 def test_the_champions_own_bundle_needs_no_comparison() -> None:
-    rival = Champion(version="3", bundle_hash="b" * 64, difference=None, reason="same bundle")
-    assert decide(evidence(champion=rival), DEFAULTS).passed
+    same = Champion(version="3", bundle_hash="b" * 64, reason="same bundle")
+    assert decide(evidence(champion=same)).passed
 
 
 def test_notes_are_honest_and_never_decide() -> None:
-    verdict = decide(evidence(synthetic=True, accepted=Accepted(n=80, right=40)), DEFAULTS)
+    verdict = decide(evidence(synthetic=True, accepted=Accepted(n=80, right=40)))
     assert verdict.passed
     assert "say nothing about real roads" in verdict.notes[0]
     assert "BELOW" in verdict.notes[1]
-    none = decide(evidence(accepted=Accepted(n=0, right=0)), DEFAULTS)
-    assert none.notes == ("every image is deferred to a person",)
+    none = decide(evidence(accepted=Accepted(n=0, right=0)))
+    assert none.notes == (
+        "every image is deferred to a person",
+        "this test set has judged 1 candidate, this one included",
+    )
 
 
 def test_evidence_is_strict() -> None:
@@ -244,6 +370,7 @@ def test_evidence_takes_the_figures_of_the_calibrated_model() -> None:
     conformal = report.conformal
     taken = Evidence.from_report(
         report,
+        settings=DEFAULTS,
         version="1",
         bundle_hash="b",
         registered_hash="b",
@@ -251,13 +378,18 @@ def test_evidence_takes_the_figures_of_the_calibrated_model() -> None:
         bundle_figures_hash="f",
         parity=Parity(accepted=True, detail=""),
         thresholds={"none": (80, 73), "roadwork": (160, 145)},
+        megabytes=1.0,
+        latency=None,
+        scores_fault=None,
+        seen=(),
+        judged=1,
         champion=None,
     )
     assert taken.auroc == report.metric("auroc")
     assert taken.coverage["roadwork"].covered == conformal.classes["roadwork"].covered
     assert taken.coverage["roadwork"].rank == 145
     assert taken.accepted.n == conformal.accepted
-    assert report.with_gates(decide(taken, DEFAULTS).checks).gates is not None
+    assert report.with_gates(decide(taken).checks).gates is not None
 
 
 def test_a_promise_for_all_classes_is_judged_over_all_classes() -> None:
@@ -270,6 +402,7 @@ def test_a_promise_for_all_classes_is_judged_over_all_classes() -> None:
     report = make_report(conformal=fitted)
     taken = Evidence.from_report(
         report,
+        settings=DEFAULTS,
         version="1",
         bundle_hash="b",
         registered_hash="b",
@@ -277,6 +410,11 @@ def test_a_promise_for_all_classes_is_judged_over_all_classes() -> None:
         bundle_figures_hash="f",
         parity=Parity(accepted=True, detail=""),
         thresholds={ALL_CLASSES: (fitted.n, fitted.rank)},
+        megabytes=1.0,
+        latency=None,
+        scores_fault=None,
+        seen=(),
+        judged=1,
         champion=None,
     )
     assert list(taken.coverage) == [ALL_CLASSES]
@@ -305,8 +443,24 @@ def test_scores_survive_the_table_exactly() -> None:
     again = TestScores.from_table(first.to_table())
     for name in ("sample_ids", "groups", "labels", "probabilities"):
         assert np.array_equal(getattr(again, name), getattr(first, name))
+    named = replace(first, slices={"weather": ("rain", None) * 25})
+    assert TestScores.from_table(named.to_table()).slices == named.slices
+    with pytest.raises(DataError, match="these are no test scores"):
+        TestScores.from_table(named.to_table().rename_columns({"slice.weather": "weather"}))
     with pytest.raises(DataError, match="these are no test scores"):
         TestScores.from_table(first.to_table().drop_columns(["label"]))
+
+
+def test_scores_of_a_test_set_keep_its_hash_and_its_slices() -> None:
+    test = TestSet(make_table(60, start=500))
+    kept = TestScores.of(test, np.full((60, 2), 0.5))
+    assert kept.test_hash == hash_of_test(test)
+    assert TestScores.from_table(kept.to_table()).test_hash == kept.test_hash
+    assert sorted(kept.slices) == ["city", "source", "time_of_day", "weather"]
+    assert kept.slices["weather"][20:24] == (None, None, "fog", "fog")
+    assert kept._take(np.array([23, 20])).slices["weather"] == ("fog", None)
+    with pytest.raises(DataError, match="slice column weather has 2 values for 60"):
+        replace(kept, slices={"weather": ("rain", "rain")})
 
 
 def test_scores_are_checked() -> None:

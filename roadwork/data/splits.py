@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ from roadwork.data.manifest import (
 from roadwork.errors import ConfigError, DataError
 from roadwork.settings import SplitSettings
 
-__all__ = ["Splits", "assign_roles", "cut"]
+__all__ = ["PolicySplits", "Splits", "assign_roles", "cut", "cut_policy"]
 
 SETS: dict[Role, type[SampleSet]] = {
     Role.TRAIN: TrainSet,
@@ -50,13 +51,24 @@ class Splits:
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every set by role: of its ids, labels and groups, not of where they lie."""
-        found = {}
-        for part in self.each():
-            digest = hashlib.sha256(part.sample_ids.tobytes())
-            digest.update(part.labels.tobytes())
-            digest.update("\n".join(part.groups.tolist()).encode())
-            found[str(part.role)] = digest.hexdigest()
-        return found
+        return _hashes(self.each())
+
+
+@dataclass(frozen=True)
+class PolicySplits:
+    """The sets of a manifest on which nothing is trained: they fit the policy, and judge it."""
+
+    calibrate: CalibrationSet
+    conformal: ConformalSet
+    test: TestSet
+
+    def each(self) -> tuple[SampleSet, ...]:
+        """All three, in the order in which they are used."""
+        return (self.calibrate, self.conformal, self.test)
+
+    def hashes(self) -> dict[str, str]:
+        """As :meth:`Splits.hashes`."""
+        return _hashes(self.each())
 
 
 def assign_roles(table: pa.Table, settings: SplitSettings, seed: int) -> NDArray[np.str_]:
@@ -95,7 +107,7 @@ def assign_roles(table: pa.Table, settings: SplitSettings, seed: int) -> NDArray
         shares = {role: share / rest for role, share in shares.items()}
     chosen[free] = _place(groups.counts[free], list(shares.values()), seed)
     assigned = np.array(roles)[chosen[groups.of_row]]
-    _check_classes(groups, chosen, settings.held_out_sources)
+    _check_classes(groups, chosen, list(Role), settings.held_out_sources)
     return assigned
 
 
@@ -108,6 +120,44 @@ def cut(manifest: Manifest, settings: SplitSettings, seed: int) -> Splits:
     roles = assign_roles(manifest.table, settings, seed)
     sets = {role: SETS[role](manifest.table.filter(pa.array(roles == role))) for role in Role}
     return Splits(*(sets[role] for role in Role))  # pyright: ignore[reportArgumentType]
+
+
+def cut_policy(manifest: Manifest, settings: SplitSettings, seed: int) -> PolicySplits:
+    """Three sets of a manifest of which nothing is trained on, in the proportions of their shares.
+
+    Groups are placed as in :func:`assign_roles`. ``settings.select`` is not looked at.
+
+    Raises:
+        ConfigError: sources are to be held out, which has no meaning without a training set.
+        DataError: a set would be empty or hold one class only.
+    """
+    if settings.held_out_sources:
+        raise ConfigError(
+            "split.held_out_sources holds sources out of training, and nothing is trained here: "
+            "leave it out"
+        )
+    shares = {
+        Role.CALIBRATE: settings.calibrate,
+        Role.CONFORMAL: settings.conformal,
+        Role.TEST: settings.test,
+    }
+    roles, whole = list(shares), sum(shares.values())
+    groups = _Groups.of(manifest.table)
+    chosen = _place(groups.counts, [share / whole for share in shares.values()], seed)
+    _check_classes(groups, chosen, roles)
+    of_row = chosen[groups.of_row]
+    tables = [manifest.table.filter(pa.array(of_row == number)) for number in range(len(roles))]
+    return PolicySplits(CalibrationSet(tables[0]), ConformalSet(tables[1]), TestSet(tables[2]))
+
+
+def _hashes(parts: Iterable[SampleSet]) -> dict[str, str]:
+    found = {}
+    for part in parts:
+        digest = hashlib.sha256(part.sample_ids.tobytes())
+        digest.update(part.labels.tobytes())
+        digest.update("\n".join(part.groups.tolist()).encode())
+        found[str(part.role)] = digest.hexdigest()
+    return found
 
 
 @dataclass(frozen=True)
@@ -202,12 +252,17 @@ def _held_out(groups: _Groups, names: tuple[str, ...]) -> NDArray[np.bool_]:
     return held
 
 
-def _check_classes(groups: _Groups, chosen: NDArray[np.int64], held_out: tuple[str, ...]) -> None:
+def _check_classes(
+    groups: _Groups,
+    chosen: NDArray[np.int64],
+    roles: Sequence[Role],
+    held_out: tuple[str, ...] = (),
+) -> None:
     classes = np.unique(groups.labels).tolist()
     if len(classes) < 2:
         raise DataError("all images have the same label: a classifier needs both classes")
     role_of_row = chosen[groups.of_row]
-    for number, role in enumerate(Role):
+    for number, role in enumerate(roles):
         present = np.unique(groups.labels[role_of_row == number]).tolist()
         missing = [label for label in classes if label not in present]
         if missing and held_out and role is Role.TEST:
@@ -222,6 +277,6 @@ def _check_classes(groups: _Groups, chosen: NDArray[np.int64], held_out: tuple[s
             }
             raise DataError(
                 f"the {role} set would have no image of class {missing[0]}: the classes "
-                f"occur in {occurs} groups (class: groups), too few for five sets; add groups of "
-                "that class, or enlarge the share of that set under `split`"
+                f"occur in {occurs} groups (class: groups), too few for {len(roles)} sets; add "
+                "groups of that class, or enlarge the share of that set under `split`"
             )

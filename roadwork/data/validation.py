@@ -15,7 +15,7 @@ import pyarrow as pa
 from roadwork.data.leak_guard import leak_guard
 from roadwork.data.manifest import SCHEMA, Manifest
 from roadwork.data.profile import DataProfile, load_profile
-from roadwork.data.splits import Splits
+from roadwork.data.splits import PolicySplits, Splits
 from roadwork.data.validation_report import Check, SetAside, SetCounts, ValidationReport
 from roadwork.data.validation_run import great_expectations_json, quiet, record_check, run_checks
 from roadwork.errors import DataError, LeakageError
@@ -38,18 +38,18 @@ _EXAMPLES = 3
 
 def validate_manifest(
     manifest: Manifest,
-    splits: Splits,
+    splits: Splits | PolicySplits,
     settings: DataSettings,
     held_out: Sequence[str] = (),
 ) -> ValidationReport:
-    """Check the rows of the five sets against the manifest, against each other and the reference.
+    """Check the rows of the sets against the manifest, against each other and the reference.
 
     The expectations are those of Great Expectations 1.x and ours, on in-memory tables; nothing is
     written and nothing is raised for bad data (see :func:`require_valid`).
 
     Args:
         manifest: all rows.
-        splits: the five sets.
+        splits: the five sets; or the three of them that were cut.
         settings: of the data: expectations by source, the reference profile, limits.
         held_out: sources that may be in the test set alone (``split.held_out_sources``).
 
@@ -64,7 +64,8 @@ def validate_manifest(
 
         from roadwork.data.validation_plan import plan_checks
 
-        planned = plan_checks(len(manifest), settings, held_out, profile, reference)
+        roles = [part.role for part in splits.each()]
+        planned = plan_checks(len(manifest), settings, held_out, profile, reference, roles)
         results = run_checks(_frames(table, manifest), planned)
         version = great_expectations.__version__
     checks = tuple(
@@ -118,7 +119,7 @@ def require_valid(report: ValidationReport) -> None:
     raise DataError(f"{count}:\n  {lines}\n{advice}")
 
 
-def _table(splits: Splits) -> pa.Table:
+def _table(splits: Splits | PolicySplits) -> pa.Table:
     parts = [
         part.table.append_column("role", pa.array([str(part.role)] * len(part)))
         .append_column("split", pa.array([str(part.role.split)] * len(part)))

@@ -71,6 +71,7 @@ def plan_checks(
     held_out: Sequence[str] = (),
     profile: DataProfile | None = None,
     reference: DataProfile | None = None,
+    roles: Sequence[Role] = tuple(Role),
 ) -> list[PlannedCheck]:
     """Every check of a manifest, in the order of the report.
 
@@ -80,13 +81,14 @@ def plan_checks(
         held_out: sources that may be in the test set alone.
         profile: of the manifest; needed where there is a reference.
         reference: profile that the sources must match, if there is one.
+        roles: of the sets that were cut.
     """
     return [
         *_schema(rows),
         *_vocabulary(settings),
         *_ranges(settings),
         *_leakage(settings, held_out),
-        *_sources(settings, profile, reference),
+        *_sources(settings, profile, reference, roles),
     ]
 
 
@@ -285,7 +287,10 @@ def _leakage(settings: DataSettings, held_out: Sequence[str]) -> Iterator[Planne
 
 
 def _sources(
-    settings: DataSettings, profile: DataProfile | None, reference: DataProfile | None
+    settings: DataSettings,
+    profile: DataProfile | None,
+    reference: DataProfile | None,
+    roles: Sequence[Role],
 ) -> Iterator[PlannedCheck]:
     yield PlannedCheck(
         "classes_present",
@@ -293,7 +298,7 @@ def _sources(
         _ours(
             "classes_missing",
             classes=list(range(len(CLASSES))),
-            sets=[str(role) for role in Role],
+            sets=[str(role) for role in roles],
         ),
         Section.SOURCES,
     )

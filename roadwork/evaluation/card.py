@@ -22,6 +22,7 @@ from roadwork.evaluation.verdict import (
     percent,
     slice_name,
     span,
+    widest_gap,
 )
 
 __all__ = ["model_card"]
@@ -63,6 +64,7 @@ def model_card(
             "",
             *_figures(report),
             *_guarantee(report),
+            *_threshold(report),
             *_limits(report),
             *_model(report),
             *_data(report),
@@ -135,6 +137,24 @@ def _guarantee(report: EvaluationReport) -> Iterable[str]:
     yield ""
 
 
+def _threshold(report: EvaluationReport) -> Iterable[str]:
+    defer = report.defer
+    if defer is None:
+        return
+    yield "## Defer threshold"
+    yield ""
+    yield _plain(defer.guarantee)
+    yield ""
+    if defer.threshold is not None:
+        yield _plain(
+            f"On the test set it accepts {percent(defer.accepted)} of the images; "
+            f"{percent(defer.group_error)} of these answers are wrong and "
+            f"{percent(defer.group_missed)} of the accepted images of roadwork are missed (means "
+            f"over {defer.groups} and {defer.roadwork_groups} groups). It is not in the bundle."
+        )
+        yield ""
+
+
 def _limits(report: EvaluationReport) -> Iterable[str]:
     yield "## Limits"
     yield ""
@@ -160,11 +180,13 @@ def _limits(report: EvaluationReport) -> Iterable[str]:
                 f"By {column.column.replace('_', ' ')} there are too few images for a figure of: "
                 f"{', '.join(small)}."
             )
+    limits += [widest_gap(report).text] if report.slice_tests else []
     yield from _bullets(limits)
 
 
 def _model(report: EvaluationReport) -> Iterable[str]:
-    model, made = report.model, report.provenance
+    model, made, chosen = report.model, report.provenance, report.calibrators
+    why = f", chosen because: {chosen.why}" if chosen and chosen.asked == "auto" else ""
     yield "## Model"
     yield ""
     yield from _bullets(
@@ -172,7 +194,7 @@ def _model(report: EvaluationReport) -> Iterable[str]:
             model.description,
             f"Backbone: {model.backbone}; starting weights: {model.weights}.",
             f"Adapter: {model.adapter}. Input: {model.input}.",
-            f"Calibrator: {model.calibrator}.",
+            f"Calibrator: {model.calibrator}{why}.",
             f"Code: roadwork {made.code_version}; seed {made.seed}; settings {made.settings_hash}.",
         ]
     )

@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import roadwork
+from roadwork.calibration.choice import CalibratorComparison
 from roadwork.conformal import ConformalPredictor, Rows
 from roadwork.data.exposure import Exposure, require_unexposed
 from roadwork.data.manifest import Manifest, SampleSet, TestSet
-from roadwork.errors import ConfigError, DataError
+from roadwork.errors import DataError
 from roadwork.evaluation.bootstrap import bootstrap, paired_bootstrap
 from roadwork.evaluation.coverage import conformal_record
 from roadwork.evaluation.curves import reliability_diagram, risk_coverage_curve
+from roadwork.evaluation.defer import defer_record
 from roadwork.evaluation.metrics import Metric, within_group_auroc
 from roadwork.evaluation.record import (
     Count,
@@ -34,8 +36,10 @@ from roadwork.evaluation.record import (
     WithinGroup,
 )
 from roadwork.evaluation.scored import ScoredSet
-from roadwork.evaluation.slices import SliceReport, slice_metrics
+from roadwork.evaluation.slice_tests import slice_gaps
+from roadwork.evaluation.sliced import GAP_METRIC, slice_columns, slice_reports
 from roadwork.evaluation.worst import Thumbnails, worst_errors
+from roadwork.risk_control.defer import DeferThreshold
 from roadwork.settings import Settings
 
 __all__ = [
@@ -81,7 +85,6 @@ OF_SETS: tuple[str, ...] = (
 """Further metrics of the row that has prediction sets."""
 
 COMPARED: tuple[str, ...] = ("auroc", "mcc", "brier")
-SLICED: tuple[str, ...] = ("auroc", "mcc", "recall", "accuracy", "brier")
 HISTOGRAM_BINS = 20
 CURVE_POINTS = 200
 
@@ -144,6 +147,8 @@ def build_report(
     uncalibrated: ArrayLike | None = None,
     baseline: Baseline | None = None,
     thumbnails: Thumbnails | None = None,
+    calibrators: CalibratorComparison | None = None,
+    defer: DeferThreshold | None = None,
 ) -> EvaluationReport:
     """Judge a model on the test set.
 
@@ -161,6 +166,8 @@ def build_report(
         uncalibrated: (N, 2) before calibration, for the comparison of the two.
         baseline: the simple model to beat.
         thumbnails: called once with the rows of the worst errors.
+        calibrators: how the calibrator was chosen.
+        defer: a defer threshold to judge; its own exposure must be in ``exposure``.
 
     Raises:
         LeakageError: a test image or group is in the exposure.
@@ -198,6 +205,7 @@ def build_report(
             )
             for name in COMPARED
         ]
+    columns = slice_columns(settings, test)
     pairs = within_group_auroc(scored.probabilities[:, 1], labels, groups)
     report = EvaluationReport(
         name=settings.name,
@@ -209,14 +217,17 @@ def build_report(
         rows=tuple(rows),
         within_group=WithinGroup(n_pairs=pairs.n_pairs, n_groups=pairs.n_groups),
         comparison=tuple(comparison),
-        conformal=conformal_record(scored, conformal),
+        conformal=conformal_record(scored, conformal, columns),
         reliability=Reliability(
             before=reliability_diagram(before, "positive") if before else None,
             after=reliability_diagram(scored, "positive"),
         ),
         risk_coverage=risk_coverage_curve(scored, CURVE_POINTS),
         histogram=_histogram(scored),
-        slices=_slices(settings, test, scored),
+        slices=slice_reports(scored, columns, **wanted),
+        slice_tests=slice_gaps(scored, columns, GAP_METRIC, **wanted),
+        calibrators=calibrators,
+        defer=None if defer is None else defer_record(scored, defer),
         worst_errors=worst_errors(settings.evaluate.worst, test, scored, thumbnails),
         exposure=exposure.counts(),
         provenance=Provenance(
@@ -271,27 +282,4 @@ def _histogram(scored: ScoredSet) -> ScoreHistogram:
             )
             for k, name in enumerate(roadwork.CLASSES)
         }
-    )
-
-
-def _slices(settings: Settings, test: TestSet, scored: ScoredSet) -> tuple[SliceReport, ...]:
-    columns = test.table.column_names
-    unknown = [name for name in settings.evaluate.slices if name not in columns]
-    if unknown:
-        raise ConfigError(
-            f"evaluate.slices: the manifest has no column {', '.join(unknown)}; known are "
-            f"{', '.join(columns)}"
-        )
-    values = {name: test.column(name) for name in settings.evaluate.slices}
-    return tuple(
-        slice_metrics(
-            scored,
-            name,
-            column,
-            SLICED,
-            resamples=settings.evaluate.bootstrap,
-            seed=settings.seed,
-        )
-        for name, column in values.items()
-        if any(value is not None for value in column)
     )

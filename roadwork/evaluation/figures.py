@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from roadwork.calibration.choice import CalibratorComparison, MethodResult
 from roadwork.evaluation import drawing
+from roadwork.evaluation.defer_section import defer_threshold
 from roadwork.evaluation.markup import Markup, element
 from roadwork.evaluation.metrics import Metric
 from roadwork.evaluation.page import figure
@@ -33,8 +37,48 @@ def calibration_section(report: EvaluationReport) -> Markup:
         ),
         element("p", f"Calibration: {report.model.calibrator}.", class_="soft"),
         element("div", *charts, class_="charts"),
+        *_choice(report.calibrators),
         id="calibration",
     )
+
+
+def _choice(compared: CalibratorComparison | None) -> Iterable[Markup]:
+    """How the calibrator was chosen; nothing where the settings named it."""
+    if compared is None or compared.asked != "auto":
+        return
+    yield element("h3", "How the calibrator was chosen")
+    taken = compared.result(compared.chosen)
+    title = taken.title if taken else compared.chosen
+    yield element("p", f"Taken: {title}. Why: {compared.why}.")
+    if not compared.results:
+        return
+    yield element(
+        "p",
+        f"Cross-validation in {compared.folds} parts over the {compared.n:,} images of "
+        f"{compared.n_groups:,} groups of the calibration set: every image was judged by a map "
+        "that had not seen its group. The test set had no part in it. The methods stand from the "
+        "simplest to the most flexible.",
+        class_="soft",
+    )
+    yield table(
+        ["Method", "Log-loss", "Behind the least (standard error)", "Brier", "ECE"],
+        (_method(found, found is taken) for found in compared.results),
+        range(1, 5),
+    )
+
+
+def _method(found: MethodResult, taken: bool) -> Markup:
+    tag = element("span", "taken", class_="tag") if taken else ""
+    name = element("th", found.title, tag, scope="row", class_="wrap")
+    if found.refused is not None:
+        return element("tr", name, element("td", found.refused, colspan=4, class_="soft wrap"))
+    values = (
+        number(found.nll, 4),
+        f"{number(found.excess, 4)} ({number(found.standard_error, 4)})",
+        number(found.brier, 4),
+        number(found.ece, 4),
+    )
+    return element("tr", name, *(element("td", value, class_="num") for value in values))
 
 
 def _errors(report: EvaluationReport, key: str) -> str:
@@ -85,6 +129,7 @@ def selection_section(report: EvaluationReport) -> Markup:
             ),
             class_="charts",
         ),
+        *defer_threshold(report.defer),
         id="selection",
     )
 
@@ -105,6 +150,11 @@ def promise_section(report: EvaluationReport) -> Markup:
         element("tr", element("th", name, scope="row"), element("td", percent(v), class_="num"))
         for name, v in shares.items()
     ]
+    groups = (
+        ""
+        if sets.fitted_groups is None
+        else f" The conformal images come from {sets.fitted_groups:,} groups."
+    )
     names = {report.classes[0]: "coverage_negative", report.classes[1]: "coverage_positive"}
     covered = [
         _coverage(name, found, report.metric(names.get(name, "coverage")))
@@ -127,27 +177,71 @@ def promise_section(report: EvaluationReport) -> Markup:
                 "div",
                 element("h3", "What the sets hold"),
                 table(["Set", "Share"], lines, (1,)),
-                element("p", f"{sets.title}; promised share of misses: at most {sets.alpha:g}."),
+                element(
+                    "p", f"{sets.title}; promised share of misses: at most {sets.alpha:g}.{groups}"
+                ),
+                element(
+                    "p",
+                    "A set without a label says that no label is plausible enough. It is never "
+                    "filled up: the image goes to a person.",
+                ),
                 element("p", sets.note, class_="soft small"),
             ),
             class_="charts",
         ),
         table(
-            ["True class", "Covered", "Share", "Exact 95 % interval", "From resampled groups"],
+            [
+                "True class",
+                "Covered",
+                "Share",
+                "Exact 95 % interval",
+                "From resampled groups",
+                "Conformal points",
+            ],
             covered,
-            range(1, 5),
+            range(1, 6),
         ),
+        *_sizes(report),
         id="promise",
+    )
+
+
+def _sizes(report: EvaluationReport) -> Iterable[Markup]:
+    """Coverage by size of the set, which shows whether the promise is kept by large sets alone."""
+    sizes = report.conformal.sizes
+    if not sizes:
+        return
+    mean = report.metric("mean_set_size")
+    yield element("h3", "By size of the set")
+    yield element(
+        "p",
+        "Nothing is promised by size: a set of every label always holds the true one, and one of "
+        "none never does."
+        + (f" Mean size: {number(mean.value)}." if mean and mean.value is not None else ""),
+        class_="soft",
+    )
+    yield table(
+        ["Labels", "Covered", "Share"],
+        (
+            element("tr", element("th", str(part.size), scope="row"), *_counted(part.coverage)[:2])
+            for part in sizes
+        ),
+        (1, 2),
     )
 
 
 def _coverage(name: str, found: Coverage, resampled: Metric | None) -> Markup:
     bounds = span(resampled.low, resampled.high, shares=True) if resampled else ""
+    points = "not promised" if found.points is None else f"{found.points:,}"
+    cells = (element("td", value, class_="num") for value in (bounds or DASH, points))
+    return element("tr", element("th", name, scope="row"), *_counted(found), *cells)
+
+
+def _counted(found: Coverage) -> list[Markup]:
+    """Cells: hits and images, their share, and its exact interval."""
     values = (
         f"{found.covered:,} of {found.n:,}",
         percent(found.value),
         span(found.low, found.high, shares=True) or DASH,
-        bounds or DASH,
     )
-    cells = (element("td", value, class_="num") for value in values)
-    return element("tr", element("th", name, scope="row"), *cells)
+    return [element("td", value, class_="num") for value in values]

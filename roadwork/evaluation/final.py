@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from roadwork import POSITIVE
 from roadwork.calibration.base import softmax
+from roadwork.calibration.choice import CalibratorComparison
 from roadwork.calibration.fitted import FittedCalibrator
 from roadwork.conformal.fitted import FittedConformal
 from roadwork.data.contract import validate_final_eval
@@ -20,6 +20,7 @@ from roadwork.evaluation.record import (
 from roadwork.models.classifier import Classifier
 from roadwork.models.inference import predict_logits
 from roadwork.pairing import TestScores
+from roadwork.risk_control.fitted import FittedDeferThreshold
 from roadwork.settings import Settings
 
 __all__ = ["evaluate"]
@@ -33,13 +34,27 @@ def evaluate(
     test: TestSet,
     data: DataSummary,
     settings: Settings,
+    calibrators: CalibratorComparison | None = None,
+    defer: FittedDeferThreshold | None = None,
 ) -> tuple[EvaluationReport, TestScores]:
     """Score the test set with the model and the baseline, and write the report.
 
+    Args:
+        classifier: what is judged.
+        baseline: the simple model to beat.
+        calibrator: fitted on the classifier's logits.
+        conformal: fitted on its calibrated probabilities.
+        test: nothing was fitted on it.
+        data: see :func:`~roadwork.evaluation.evaluate.summarise_data`.
+        settings: of the run.
+        calibrators: how the calibrator was chosen.
+        defer: a defer threshold on the same probabilities, where one was fitted.
+
     Raises:
-        LeakageError: any of the four has seen a test image or group.
+        LeakageError: any of the fitted parts has seen a test image or group.
     """
-    validate_final_eval([classifier, baseline, calibrator, conformal], test)
+    further = [] if defer is None else [defer]
+    validate_final_eval([classifier, baseline, calibrator, conformal, *further], test)
     logits = predict_logits(classifier, test, settings.data)
     probabilities = calibrator.model.transform(logits)
     simple = softmax(predict_logits(baseline, test, settings.data))
@@ -49,7 +64,10 @@ def evaluate(
         probabilities=probabilities,
         conformal=conformal.model,
         exposure=classifier.exposure.union(
-            baseline.exposure, calibrator.exposure, conformal.exposure
+            baseline.exposure,
+            calibrator.exposure,
+            conformal.exposure,
+            *(part.exposure for part in further),
         ),
         data=data,
         model=_info(classifier, calibrator),
@@ -63,14 +81,10 @@ def evaluate(
             probabilities=simple,
         ),
         thumbnails=lambda rows: _thumbnails(test, rows, settings.data.max_megapixels),
+        calibrators=calibrators,
+        defer=None if defer is None else defer.model,
     )
-    scores = TestScores(
-        sample_ids=test.sample_ids,
-        groups=test.groups,
-        labels=test.labels,
-        probabilities=probabilities[:, POSITIVE],
-    )
-    return report, scores
+    return report, TestScores.of(test, probabilities)
 
 
 def _info(classifier: Classifier, calibrator: FittedCalibrator) -> ModelInfo:

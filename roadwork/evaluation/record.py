@@ -13,12 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from roadwork.calibration.choice import CalibratorComparison
 from roadwork.errors import DataError
 from roadwork.evaluation.bootstrap import PairedDifference
 from roadwork.evaluation.curves import ReliabilityBin, RiskCoverageCurve
 from roadwork.evaluation.metrics import Metric
+from roadwork.evaluation.promise_record import ConformalRecord, Coverage, DeferRecord
+from roadwork.evaluation.record_base import Natural, Record, Share
+from roadwork.evaluation.slice_tests import SliceTest
 from roadwork.evaluation.slices import SliceReport
 
 __all__ = [
@@ -27,12 +31,16 @@ __all__ = [
     "Count",
     "Coverage",
     "DataSummary",
+    "DeferRecord",
     "EvaluationReport",
     "ModelInfo",
     "ModelRow",
+    "Natural",
     "Provenance",
+    "Record",
     "Reliability",
     "ScoreHistogram",
+    "Share",
     "WithinGroup",
     "WorstError",
     "ten_digits",
@@ -41,16 +49,7 @@ __all__ = [
 THUMBNAIL_BYTES = 12 * 1024
 """Largest JPEG of one worst error; 48 of them leave the page far below three megabytes."""
 
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Natural = Annotated[int, Field(ge=0)]
 Metrics = dict[str, Metric]
-
-
-class Record(BaseModel):
-    """Base of every part: frozen, strict, no unknown keys, no infinities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Count(Record):
@@ -105,55 +104,6 @@ class ModelRow(Record):
     title: str
     description: str
     metrics: Metrics
-
-
-class Coverage(Record):
-    """How often something held: ``covered`` times out of ``n``.
-
-    ``low`` and ``high`` are Clopper and Pearson's exact 95 % interval for independent images.
-    ``band_low`` and ``band_high`` bound what a kept promise gives on ``n`` images in 95 % of all
-    draws of the conformal and the test images (exact Beta-Binomial law); None where nothing was
-    promised. Everything is None when there is no image. ``design_effect`` says how many images
-    count as one, because images of a group resemble each other, and ``chance`` how probable so few
-    hits are, or fewer, when the promise is kept; None where nothing was promised.
-    """
-
-    covered: Natural
-    n: Natural
-    value: Share | None
-    low: Share | None
-    high: Share | None
-    band_low: Share | None = None
-    band_high: Share | None = None
-    design_effect: Annotated[float, Field(ge=1)] = 1.0
-    chance: Share | None = None
-
-
-class ConformalRecord(Record):
-    """What the prediction sets promised, and what they did on the test set.
-
-    ``target`` is 1 - alpha. ``empty``, ``singleton`` and ``full`` are shares of sets with no
-    label, one label and every label. ``defer`` is the share of images that go to a person because
-    their set is not the predicted label alone, so that it may exceed 1 - ``singleton``; the others
-    are ``accepted``, and ``accepted_accuracy`` is theirs. ``per_class`` says whether the promise
-    was made within each class or for all classes together.
-    """
-
-    method: str
-    title: str
-    alpha: Share
-    target: Share
-    per_class: bool
-    guarantee: str
-    note: str
-    marginal: Coverage
-    classes: dict[str, Coverage]
-    empty: Share
-    singleton: Share
-    full: Share
-    defer: Share
-    accepted: Natural
-    accepted_accuracy: Coverage
 
 
 class Reliability(Record):
@@ -213,11 +163,16 @@ class Provenance(Record):
 
 
 class Check(Record):
-    """One gate, or one parity check: what was asked, whether it held, and the number."""
+    """One gate, or one parity check: what was asked, whether it held, and why, in words.
+
+    ``value`` is the number that was compared with ``bar``; None where the check is of another kind.
+    """
 
     name: str
     passed: bool
     detail: str
+    value: float | None = None
+    bar: float | None = None
 
 
 class EvaluationReport(Record):
@@ -227,6 +182,9 @@ class EvaluationReport(Record):
     real roads. ``exposure`` counts samples and groups by use. ``parity`` and ``gates`` are None
     until the export and the promotion fill them in with :meth:`with_parity`, :meth:`with_gates`.
     In ``comparison`` model A is the baseline and B the model; it is empty without a baseline.
+    ``calibrators`` says how the calibrator was chosen and ``defer`` what a defer threshold did;
+    each is None where there was none. ``slice_tests`` sets every slice against the rest of the test
+    set in AUROC, the worst gap first.
     """
 
     title: ClassVar[str] = "evaluation report"
@@ -246,6 +204,9 @@ class EvaluationReport(Record):
     risk_coverage: RiskCoverageCurve
     histogram: ScoreHistogram
     slices: tuple[SliceReport, ...]
+    slice_tests: tuple[SliceTest, ...] = ()
+    calibrators: CalibratorComparison | None = None
+    defer: DeferRecord | None = None
     worst_errors: Annotated[tuple[WorstError, ...], Field(max_length=48)]
     exposure: dict[str, dict[str, Natural]]
     provenance: Provenance

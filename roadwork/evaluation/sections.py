@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from roadwork.evaluation.drawing import interval_bar
 from roadwork.evaluation.markup import Markup, element, join
-from roadwork.evaluation.record import Check, Count, EvaluationReport, WorstError
+from roadwork.evaluation.record import Check, Count, Coverage, EvaluationReport, WorstError
+from roadwork.evaluation.slice_tests import SliceTest
 from roadwork.evaluation.slices import MINIMUM_PER_CLASS, MINIMUM_ROWS, Slice, SliceReport
-from roadwork.evaluation.verdict import DASH, in_order, number, percent, slice_name, span
+from roadwork.evaluation.verdict import (
+    DASH,
+    in_order,
+    number,
+    percent,
+    slice_name,
+    span,
+    widest_gap,
+)
 
 __all__ = ["data_section", "error_section", "evidence_section", "slice_section", "table"]
 
 _SHOWN = 12
+_HEAD = (
+    "Slice",
+    "Images",
+    "Roadwork",
+    "Groups",
+    "AUROC",
+    "",
+    "Gap to the rest",
+    "Coverage",
+    "MCC",
+    "Recall",
+)
 
 
 def table(head: Sequence[str], rows: Iterable[Markup], numeric: Iterable[int] = ()) -> Markup:
@@ -39,23 +61,55 @@ def slice_section(report: EvaluationReport) -> Markup:
         "p",
         "How the model does on parts of the test set. A part of fewer than "
         f"{MINIMUM_ROWS} images, or of fewer than {MINIMUM_PER_CLASS} of either class, is "
-        f"listed without figures. The lines run from {floor:g} to 1, and the mark on them is "
-        "the whole test set. Many parts are compared, so the worst of them looks worse than it is.",
+        f"listed without figures. Drawn lines run from {floor:g} to 1, and the mark on them is "
+        "the whole test set. The gap is the AUROC of the part less that of all other images. "
+        "Many parts are compared, and the worst of many looks worse than it is: p is adjusted for "
+        "all of them (Holm), and is approximate, as it comes from resampled groups. Coverage is "
+        "that of the prediction sets, with its exact interval for independent images; it is "
+        "promised of no part alone.",
     )
     if not report.slices:
         none = element("p", "The test set has no descriptive columns.", class_="soft")
         return element("section", element("h2", "Slices"), none, id="slices")
+    beside = _Beside(
+        {(test.column, test.name): test for test in report.slice_tests},
+        {(part.column, part.name): part.coverage for part in report.conformal.slices},
+    )
     rows: list[Markup] = []
     for column in report.slices:
-        rows += _column(column, floor)
-    head = ["Slice", "Images", "Roadwork", "Groups", "AUROC", "", "MCC", "Recall"]
+        rows += _column(column, floor, beside)
     return element(
         "section",
         element("h2", "Slices"),
+        element("p", widest_gap(report).text),
         intro,
-        table(head, rows, (1, 2, 3, 4, 6, 7)),
+        table(_HEAD, rows, (1, 2, 3, 4, 6, 7, 8, 9)),
         id="slices",
     )
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """What is known of a slice, by column and name, beside its metrics."""
+
+    gaps: Mapping[tuple[str, str], SliceTest]
+    coverage: Mapping[tuple[str, str], Coverage]
+
+    def cells(self, column: str, name: str) -> Iterable[Markup]:
+        """The gap to the rest, and the coverage of the sets."""
+        gap, found = self.gaps.get((column, name)), self.coverage.get((column, name))
+        p = f"p {_p(gap.p_holm)}" if gap and gap.p_holm is not None else ""
+        yield _two(number(gap.difference if gap else None, signed=True), p)
+        bounds = span(found.low, found.high, shares=True) if found else ""
+        yield _two(percent(found.value if found else None), bounds)
+
+
+def _p(value: float) -> str:
+    return "below 0.001" if value < 0.001 else number(value)
+
+
+def _two(value: str, below: str) -> Markup:
+    return element("td", value, element("span", below, class_="span"), class_="num")
 
 
 def _floor(report: EvaluationReport) -> float:
@@ -64,22 +118,26 @@ def _floor(report: EvaluationReport) -> float:
     return int(10 * min([found.low for found in aurocs if found.low is not None] + [0.9])) / 10
 
 
-def _column(column: SliceReport, floor: float) -> Iterable[Markup]:
+def _column(column: SliceReport, floor: float, beside: _Beside) -> Iterable[Markup]:
     worst = column.worst("auroc")
     gap = f", worst: {slice_name(worst.name)}, {number(worst.gap)} below the whole" if worst else ""
     name = column.column.replace("_", " ")
-    yield element("tr", element("th", f"{name}{gap}", colspan=8, scope="rowgroup"), class_="group")
+    title = element("th", f"{name}{gap}", colspan=len(_HEAD), scope="rowgroup")
+    yield element("tr", title, class_="group")
     overall = column.overall["auroc"].value
     marked = worst.name if worst and len(column.slices) > 1 else None
     for part in column.slices[:_SHOWN]:
-        yield _slice(part, overall, part.name == marked, floor)
+        known = beside.cells(column.column, part.name)
+        yield _slice(part, overall, part.name == marked, floor, known)
     hidden = len(column.slices) - _SHOWN
     if hidden > 0:
         words = f"and {hidden} smaller slices, which the JSON report holds"
-        yield element("tr", element("td", words, colspan=8, class_="soft"))
+        yield element("tr", element("td", words, colspan=len(_HEAD), class_="soft"))
 
 
-def _slice(part: Slice, overall: float | None, worst: bool, floor: float) -> Markup:
+def _slice(
+    part: Slice, overall: float | None, worst: bool, floor: float, known: Iterable[Markup]
+) -> Markup:
     auroc = part.metrics["auroc"]
     drawn = Markup("")
     if auroc.value is not None and auroc.low is not None and auroc.high is not None:
@@ -91,7 +149,7 @@ def _slice(part: Slice, overall: float | None, worst: bool, floor: float) -> Mar
     cells.append(
         element("td", number(auroc.value), element("span", below, class_=kind), class_="num")
     )
-    cells.append(element("td", drawn))
+    cells += [element("td", drawn), *known]
     cells += [
         element("td", number(part.metrics[name].value), class_="num") for name in ("mcc", "recall")
     ]

@@ -7,14 +7,22 @@ if it were kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from roadwork.evaluation.bootstrap import PairedDifference
 from roadwork.evaluation.metrics import METRICS, Metric
-from roadwork.evaluation.record import Coverage, EvaluationReport
-from roadwork.evaluation.slices import NULL
+from roadwork.evaluation.record import Coverage, DeferRecord, EvaluationReport
+from roadwork.evaluation.slice_tests import SliceTest
+from roadwork.evaluation.wording import (
+    DASH,
+    Finding,
+    in_order,
+    number,
+    percent,
+    short_title,
+    slice_name,
+    span,
+)
 
 __all__ = [
     "DASH",
@@ -28,6 +36,7 @@ __all__ = [
     "short_title",
     "slice_name",
     "span",
+    "widest_gap",
 ]
 
 SYNTHETIC = (
@@ -39,66 +48,10 @@ FEW_GROUPS = 20
 """Percentile intervals from fewer resampled groups than about this are known to be too narrow."""
 
 _BEYOND_CHANCE = 0.05
-"""A shortfall that a kept promise gives less often than this is called broken."""
+"""A shortfall that a kept promise gives less often than this is called broken, and a gap of a slice
+with a smaller adjusted p is called clear."""
 
-DASH = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
-
-_ORDER = {
-    name: place
-    for place, name in enumerate(
-        ("pretrain", "train", "select", "calibrate", "conformal", "conformalise", "test")
-    )
-}
 _RANK = {"bad": 0, "unclear": 1, "good": 2}
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence or two, and whether they speak for the model."""
-
-    tone: Literal["good", "unclear", "bad"]
-    short: str
-    text: str
-
-
-def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
-    """A number with a true minus sign, or a dash for None."""
-    if value is None:
-        return DASH
-    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
-    return text.replace("-", MINUS)
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage with one decimal, such as "93.6 %", or a dash for None."""
-    return DASH if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
-
-
-def in_order(table: Mapping[str, T]) -> list[tuple[str, T]]:
-    """Entries by role or use of data in the order of a run; other names after them, sorted."""
-    return sorted(table.items(), key=lambda item: (_ORDER.get(item[0], len(_ORDER)), item[0]))
-
-
-def slice_name(name: str) -> str:
-    """Name of a slice for people: images without a value are "not known"."""
-    return "not known" if name == NULL else name
-
-
-def short_title(metric: str) -> str:
-    """Title of a metric without its definition, such as "Brier score"."""
-    return METRICS[metric].title.partition(",")[0]
-
-
-def span(low: float | None, high: float | None, *, shares: bool = False) -> str:
-    """An interval such as "0.905 to 0.965", or the empty text when there is none."""
-    if low is None or high is None:
-        return ""
-    written = percent if shares else number
-    return f"{written(low)} to {written(high)}"
 
 
 def headline(report: EvaluationReport) -> str:
@@ -109,11 +62,18 @@ def headline(report: EvaluationReport) -> str:
 
 
 def findings(report: EvaluationReport) -> tuple[Finding, ...]:
-    """What a reader should know, in order: ranking, baseline, promise, deferral."""
+    """What a reader should know, in order: ranking, baseline, promise, deferral.
+
+    A defer threshold follows where there is one, and a slice where it is clearly worse.
+    """
     found = [_ranking(report)]
     if report.comparison:
         found.append(_rival(report))
-    return (*found, _promise(report), _deferral(report))
+    found += [_promise(report), _deferral(report)]
+    if report.defer is not None:
+        found.append(_threshold(report.defer))
+    gap = widest_gap(report)
+    return (*found, gap) if gap.tone == "bad" else tuple(found)
 
 
 def _ranking(report: EvaluationReport) -> Finding:
@@ -237,3 +197,86 @@ def _deferral(report: EvaluationReport) -> Finding:
         f"{text}; if it answered every image, it would be right in {percent(plain.value)}. The "
         f"other {percent(sets.defer)} go to a person.",
     )
+
+
+def _threshold(defer: DeferRecord) -> Finding:
+    sure = f"{percent(1 - defer.delta)} confidence"
+    if defer.threshold is None:
+        needs = f" About {defer.needed:,} groups would do." if defer.needed is not None else ""
+        return Finding(
+            "unclear",
+            "no defer threshold could be certified",
+            f"No confidence could be certified at {sure} from which on answers are wrong in at "
+            f"most {percent(defer.max_error)}.{needs}",
+        )
+    if defer.group_error is None:
+        return Finding(
+            "unclear",
+            "its defer threshold cannot be judged",
+            f"No test image reaches the certified confidence, {defer.threshold:.4g}.",
+        )
+    text = (
+        f"From a confidence of {defer.threshold:.4g} on, which {percent(defer.accepted)} of the "
+        f"images reach, {percent(defer.group_error)} of the answers are wrong (mean over "
+        f"{defer.groups} groups); promised at {sure}: at most {percent(defer.max_error)}"
+    )
+    kept = defer.group_error <= defer.max_error
+    if defer.max_missed is not None:
+        text += (
+            f". Of the accepted images of roadwork {percent(defer.group_missed)} are missed; "
+            f"promised: at most {percent(defer.max_missed)}"
+        )
+        kept = kept and (defer.group_missed or 0.0) <= defer.max_missed
+    if kept:
+        return Finding("good", "its defer threshold keeps its promise", f"{text}.")
+    return Finding(
+        "unclear",
+        "its defer threshold exceeds its bound on the test set",
+        f"{text}. The promise is about new groups on average, and the test groups are few of them.",
+    )
+
+
+def widest_gap(report: EvaluationReport) -> Finding:
+    """The slice with the widest gap to all other images, and whether chance explains it."""
+    tests = [test for test in report.slice_tests if test.worse is not None]
+    if not tests:
+        return Finding(
+            "unclear",
+            "no slice can be set against the rest",
+            "No part of the test set is large enough to be set against the rest of it.",
+        )
+    clear = [test for test in tests if (test.worse or 0) > 0 and _surely(test)]
+    worst = clear[0] if clear else tests[0]
+    title = short_title(worst.metric)
+    bounds = span(worst.low, worst.high)
+    gap = (
+        f"{worst.column.replace('_', ' ')} '{slice_name(worst.name)}', {worst.n:,} images of "
+        f"{worst.n_groups:,} groups: {title} {number(worst.value)} against "
+        f"{number(worst.other)} elsewhere (difference {number(worst.difference, signed=True)}"
+        f"{f', {bounds}' if bounds else ''}; p {number(worst.p_holm)} after Holm's adjustment for "
+        f"{len(report.slice_tests)} parts)"
+    )
+    if clear:
+        more = f" {len(clear)} parts are clearly worse." if len(clear) > 1 else ""
+        return Finding("bad", "a slice is clearly worse", f"Clearly worse on {gap}.{more}")
+    few = (
+        f" With fewer than {FEW_GROUPS} groups the interval and p are too narrow to rely on."
+        if worst.n_groups < FEW_GROUPS
+        else ""
+    )
+    least = len(report.slice_tests) * 2 / (1 + report.provenance.bootstrap)
+    if least >= _BEYOND_CHANCE:
+        few += (
+            f" From {report.provenance.bootstrap:,} resamples no part can reach an adjusted p "
+            f"below {min(1.0, least):.2g}: ask for more of them, or for fewer slices."
+        )
+    return Finding(
+        "unclear",
+        "no slice is clearly worse",
+        f"No part is clearly worse than the rest. The widest gap is that of {gap}.{few}",
+    )
+
+
+def _surely(test: SliceTest) -> bool:
+    enough = test.n_groups >= FEW_GROUPS
+    return enough and test.p_holm is not None and test.p_holm < _BEYOND_CHANCE

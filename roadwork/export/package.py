@@ -31,15 +31,24 @@ from roadwork.models.classifier import Classifier
 from roadwork.models.inference import run_network
 from roadwork.settings import Settings, SyntheticSource
 
-__all__ = ["Packaged", "package"]
+__all__ = [
+    "ENGINES",
+    "Packaged",
+    "licence_notes",
+    "package",
+    "parity_check",
+    "portable",
+    "write_numbered",
+]
 
 logger = logging.getLogger(__name__)
 _PHOTOGRAPHS = 24  # of the selection set, compared beside the golden pictures
 
-_ENGINES: Mapping[str, type[OnnxRuntimeEngine] | type[OpenVinoEngine]] = {
+ENGINES: Mapping[str, type[OnnxRuntimeEngine] | type[OpenVinoEngine]] = {
     "onnxruntime": OnnxRuntimeEngine,
     "openvino": OpenVinoEngine,
 }
+"""What runs an exported graph, by name."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def package(
     parity = ParityReport(
         engines={
             name: _compare(
-                name, _ENGINES[name](model), logits, views, calibrator, conformal, settings
+                name, ENGINES[name](model), logits, views, calibrator, conformal, settings
             )
             for name in dict.fromkeys(("onnxruntime", *settings.export.engines))
         }
@@ -95,7 +104,7 @@ def package(
             "parity %s: %s", name, "accepted" if engine.accepted else "; ".join(engine.reasons)
         )
     parity.require()
-    report = report.with_parity([_check(engine) for engine in parity.engines.values()])
+    report = report.with_parity([parity_check(engine) for engine in parity.engines.values()])
     parts: dict[str, bytes | Path] = {
         "config.json": to_json(_config(classifier)),
         "preprocessor.json": to_json(
@@ -116,21 +125,21 @@ def package(
         "metrics.json": report.metrics_json(),
         "parity.json": to_json(parity),
         "report.html": render_html(report).encode(),
-        "settings.json": _portable(settings).model_dump_json(indent=1).encode(),
+        "settings.json": portable(settings).model_dump_json(indent=1).encode(),
         "README.md": model_card(
             report,
             title=f"roadwork: {settings.name}",
-            licence_notes=_licences(classifier),
+            licence_notes=licence_notes(spec.backbone, spec.origin),
         ).encode(),
         **golden_parts(
             pictures, logits[: len(pictures)], settings.export.max_probability_difference
         ),
     }
     target = folder / f"{settings.name}-{classifier.content_hash[:12]}"
-    return Packaged(_write(target, parts), report)
+    return Packaged(write_numbered(target, parts), report)
 
 
-def _portable(settings: Settings) -> Settings:
+def portable(settings: Settings) -> Settings:
     """The settings without paths of this machine: a bundle tells nothing of where it was made."""
     data, backbone = settings.data, settings.backbone
     sources = tuple(
@@ -146,8 +155,12 @@ def _portable(settings: Settings) -> Settings:
     return settings.model_copy(update={"runs": None, "data": data, "backbone": backbone})
 
 
-def _write(target: Path, parts: Mapping[str, bytes | Path]) -> ModelBundle:
-    """Another bundle of the same weights (a new report, say) gets a number."""
+def write_numbered(target: Path, parts: Mapping[str, bytes | Path]) -> ModelBundle:
+    """Write a bundle; another one of the same name (a new report, say) gets a number.
+
+    Raises:
+        BundleError: the bundle cannot be written.
+    """
     for number in range(2, 1000):
         try:
             return write_bundle(target, parts)
@@ -172,7 +185,8 @@ def _compare(
     )
 
 
-def _check(parity: EngineParity) -> Check:
+def parity_check(parity: EngineParity) -> Check:
+    """One engine's parity as a line of the report."""
     if parity.accepted:
         detail = (
             f"{parity.images} images: largest difference of a probability "
@@ -197,12 +211,11 @@ def _config(classifier: Classifier) -> BundleConfig:
     )
 
 
-def _licences(classifier: Classifier) -> list[str]:
-    info = BACKBONES[classifier.spec.backbone]
+def licence_notes(backbone: str, origin: str) -> list[str]:
+    """Sentences of the card on licences; ``origin`` says where the first weights are from."""
     return [
         "Code of roadwork: Apache-2.0.",
-        f"Starting weights of {classifier.spec.backbone}: {info.licence} "
-        f"({classifier.spec.origin}).",
+        f"Starting weights of {backbone}: {BACKBONES[backbone].licence} ({origin}).",
         "Photographs: see the sources of the training data; none of them is in this bundle. The "
         "golden pictures are drawn by roadwork.",
     ]

@@ -22,6 +22,7 @@ from roadwork.settings.data import (
     SplitSettings,
     SyntheticSource,
 )
+from roadwork.settings.defer import DeferSettings
 from roadwork.settings.finetune import (
     DomainSettings,
     FinetuneSettings,
@@ -54,6 +55,7 @@ __all__ = [
     "ComputeSettings",
     "ConformalSettings",
     "DataSettings",
+    "DeferSettings",
     "DeploySettings",
     "DomainSettings",
     "EvaluateSettings",

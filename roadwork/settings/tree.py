@@ -12,15 +12,18 @@ from roadwork.settings.cascade import CascadeSettings
 from roadwork.settings.compute import ComputeSettings
 from roadwork.settings.conformal import ConformalSettings
 from roadwork.settings.data import DataSettings, SplitSettings
+from roadwork.settings.defer import DeferSettings
 from roadwork.settings.finetune import FinetuneSettings
 from roadwork.settings.models import BackboneSettings
 from roadwork.settings.pretrain import PretrainSettings
+from roadwork.settings.promote import PromoteSettings
 from roadwork.settings.strict import Strict
 from roadwork.settings.track import TrackSettings
 
 __all__ = [
     "CalibrateSettings",
     "ConformalSettings",
+    "DeferSettings",
     "DeploySettings",
     "EvaluateSettings",
     "ExportSettings",
@@ -63,18 +66,6 @@ class RegisterSettings(Strict):
     experiment: str = "roadwork"
 
 
-class PromoteSettings(Strict):
-    """What the gate asks of a candidate."""
-
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    min_auroc: float = Field(
-        default=0.5, ge=0.5, lt=1, description="The interval's lower end must pass."
-    )
-    mcc_margin: float = Field(
-        default=0.02, ge=0, description="Tolerated loss of MCC to the champion."
-    )
-
-
 class DeploySettings(Strict):
     """Whether the champion is built into a Bento."""
 
@@ -99,6 +90,7 @@ class Settings(Strict):
     cascade: CascadeSettings = CascadeSettings()
     calibrate: CalibrateSettings = CalibrateSettings()
     conformal: ConformalSettings = ConformalSettings()
+    defer: DeferSettings = DeferSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     export: ExportSettings = ExportSettings()
     track: TrackSettings = TrackSettings()

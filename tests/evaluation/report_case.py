@@ -12,6 +12,7 @@ import pyarrow as pa
 from PIL import Image
 
 from roadwork.calibration.base import softmax
+from roadwork.calibration.choice import compare_calibrators
 from roadwork.conformal import MondrianConformal
 from roadwork.data.exposure import Exposure, Use
 from roadwork.data.manifest import (
@@ -25,6 +26,7 @@ from roadwork.data.manifest import (
 )
 from roadwork.evaluation.evaluate import Baseline, build_report, summarise_data
 from roadwork.evaluation.record import EvaluationReport, ModelInfo
+from roadwork.risk_control import DeferPromise, DeferThreshold, levels_from
 from roadwork.settings import Settings, parse_settings
 
 GOLDEN = Path(__file__).parent / "golden" / "report.json"
@@ -155,6 +157,25 @@ def make_arguments(rows: int = 240, strength: float = 2.2, **changes: Any) -> di
 def make_report(rows: int = 240, strength: float = 2.2, **changes: Any) -> EvaluationReport:
     """The report of :func:`make_arguments`."""
     return build_report(**make_arguments(rows, strength, **changes))
+
+
+def make_full_report(
+    rows: int = 240, *, max_error: float = 0.2, **changes: Any
+) -> EvaluationReport:
+    """The same with a calibrator chosen by "auto" and a defer threshold."""
+    labels = make_table(240, start=30_000).column("label").to_numpy()
+    groups = np.asarray(make_table(240, start=30_000).column("group_id").to_pylist())
+    logits = make_logits(labels, 2.2, 4)
+    promise = DeferPromise(max_error=max_error, max_missed=0.4, delta=0.1)
+    defer = DeferThreshold.fit(
+        softmax(make_logits(labels, 2.2, 5) / 1.5),
+        labels,
+        levels_from(softmax(logits / 1.5), labels, 40, promise),
+        groups,
+        promise=promise,
+    )
+    compared = compare_calibrators(logits, labels, groups)
+    return make_report(rows, calibrators=compared, defer=defer, **changes)
 
 
 def golden_figures() -> dict[str, Any]:

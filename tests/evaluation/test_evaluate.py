@@ -11,6 +11,8 @@ from roadwork.data.exposure import Exposure, Use
 from roadwork.data.manifest import TestSet
 from roadwork.errors import ConfigError, DataError, LeakageError
 from roadwork.evaluation.evaluate import build_report, settings_hash
+from roadwork.evaluation.report import render_html
+from roadwork.evaluation.verdict import findings, widest_gap
 from roadwork.settings import parse_settings
 from tests.evaluation.report_case import (
     GOLDEN,
@@ -101,6 +103,20 @@ def test_figures_counted_by_hand() -> None:
     assert not sets.per_class
     assert sets.marginal.band_low is not None
     assert sets.classes["none"].band_low is None
+    assert (sets.marginal.points, sets.classes["none"].points) == (19, None)
+    # Row 0 is the only miss among 29 sets of one label, and one of the 15 images of the phone.
+    assert [(p.size, p.coverage.covered, p.coverage.n) for p in sets.sizes] == [
+        (0, 0, 0),
+        (1, 28, 29),
+        (2, 1, 1),
+    ]
+    by_source = {p.name: p.coverage for p in sets.slices if p.column == "source"}
+    assert {name: (c.covered, c.n) for name, c in by_source.items()} == {
+        "dashcam": (15, 15),
+        "phone": (14, 15),
+    }
+    # Clopper and Pearson: without a miss among n the lower end is (alpha / 2)^(1 / n).
+    assert by_source["dashcam"].low == pytest.approx(0.025 ** (1 / 15))
     # Four pairs in a full drive of six: two negatives and four positives give eight.
     assert (report.within_group.n_pairs, report.within_group.n_groups) == (40, 5)
     assert sum(report.histogram.counts["none"]) == 10
@@ -134,6 +150,35 @@ def test_small_slices_have_a_reason_and_no_value() -> None:
     assert dusk.metrics["auroc"].value is None
     assert "30 are needed" in str(dusk.metrics["auroc"].reason)
     assert {part.name for part in columns["weather"].slices} == {"clear", "rain", "fog", "NULL"}
+
+
+def test_slices_are_set_against_the_rest_with_adjusted_p_values() -> None:
+    """The phone's logits are noise, the dashcam's are not: one gap is real."""
+    settings = make_settings(
+        evaluate={"bootstrap": 2000, "slices": ["source", "time_of_day", "weather"], "worst": 0}
+    )
+    arguments = make_arguments(480, settings=settings)
+    labels = arguments["test"].labels
+    source = np.asarray(arguments["test"].column("source"))
+    positive = np.where(labels == 1, 0.9, 0.1) + np.linspace(0, 0.05, len(labels))
+    noise = np.random.default_rng(0).random(len(labels))
+    positive = np.where(source == "phone", noise, positive)
+    arguments["probabilities"] = np.stack([1 - positive, positive], axis=1)
+    report = build_report(**arguments)
+    worst = report.slice_tests[0]
+    assert (worst.column, worst.name, worst.metric) == ("source", "phone", "auroc")
+    assert worst.other == pytest.approx(1.0)
+    assert worst.p is not None
+    # Nine slices were asked for, and no p-value is smaller than this one.
+    assert len(report.slice_tests) == 9
+    assert worst.p_holm == pytest.approx(9 * worst.p)
+    found = findings(report)[-1]
+    assert found.tone == "bad"
+    assert "Clearly worse on source 'phone', 240 images of 80 groups" in found.text
+    assert found.text in render_html(report).replace("&#x27;", "'")
+    # 9 * 2 / 201 is above 0.05: from 200 resamples the same gap could not be called clear.
+    few = make_report(480)
+    assert "From 200 resamples no part can reach an adjusted p below 0.09" in widest_gap(few).text
 
 
 def test_columns_without_any_value_are_left_out_and_unknown_ones_refused() -> None:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from roadwork.errors import DataError
 from roadwork.evaluation.record import Check, EvaluationReport
-from tests.evaluation.report_case import make_report
+from tests.evaluation.report_case import make_full_report, make_report
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,22 @@ def test_other_json_is_refused_with_the_place(
     tree = {**json.loads(report.to_json()), **change}
     with pytest.raises(DataError, match=f"{where}.*evaluate the model again"):
         EvaluationReport.from_json(json.dumps(tree))
+
+
+def test_the_published_schema_is_that_of_the_json(report: EvaluationReport) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((DOCS / "report.schema.json").read_text(encoding="utf-8"))
+    judge = jsonschema.Draft202012Validator(schema)
+    judge.check_schema(schema)
+    for made in (report, make_full_report(60)):
+        judge.validate(json.loads(made.to_json()))
+    tree = json.loads(report.to_json())
+    tree["conformal"]["target"] = 2.0
+    tree["surprise"] = 1
+    assert {error.validator for error in judge.iter_errors(tree)} == {
+        "maximum",
+        "additionalProperties",
+    }
 
 
 def test_missing_file_is_a_data_error(tmp_path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -13,7 +14,12 @@ from roadwork.evaluation.markup import Markup, element
 from roadwork.evaluation.record import Check, EvaluationReport
 from roadwork.evaluation.report import render_html
 from roadwork.evaluation.verdict import findings, headline
-from tests.evaluation.report_case import make_report, make_settings, make_table
+from tests.evaluation.report_case import (
+    make_full_report,
+    make_report,
+    make_settings,
+    make_table,
+)
 
 EVIL = '<script>alert("x")</script>.jpg'
 VOID = {"meta", "br", "img", "hr"}
@@ -143,6 +149,55 @@ def test_many_slices_are_cut_with_a_remark(report: EvaluationReport) -> None:
     assert "and 8 smaller slices" in page
     assert "s11" in page
     assert "s12" not in page
+
+
+def test_the_choice_of_the_calibrator_is_shown_where_there_was_one() -> None:
+    report = make_full_report(60)
+    compared = report.calibrators
+    assert compared is not None
+    page = render_html(report)
+    assert "How the calibrator was chosen" in page
+    assert compared.why in page
+    for found in compared.results:
+        assert f"{found.nll:.4f}" in page
+        assert (f"{found.title}<span" in page) == (found.method == compared.chosen)
+    named = compared.model_copy(update={"asked": "temperature"})
+    assert "How the calibrator" not in render_html(report.model_copy(update={"calibrators": named}))
+    refused = compared.results[-1].model_copy(
+        update={"nll": None, "excess": None, "refused": "the search did not end"}
+    )
+    partly = compared.model_copy(update={"results": (*compared.results[:-1], refused)})
+    assert "the search did not end" in render_html(
+        report.model_copy(update={"calibrators": partly})
+    )
+    # Too few groups: one method is taken without a comparison, and the page says why.
+    alone = compared.model_copy(update={"results": (), "folds": 0, "why": "too few groups"})
+    page = render_html(report.model_copy(update={"calibrators": alone}))
+    assert "Why: too few groups" in page
+    assert "Cross-validation in" not in page
+
+
+def test_sizes_of_sets_and_coverage_of_slices_are_on_the_page(report: EvaluationReport) -> None:
+    page = render_html(report)
+    for part in report.conformal.sizes:
+        assert f'<td class="num">{part.coverage.covered} of {part.coverage.n}</td>' in page
+    dusk = next(part for part in report.conformal.slices if part.name == "dusk").coverage
+    assert dusk.low is not None
+    assert f"{100 * dusk.low:.1f}\N{NO-BREAK SPACE}% to" in page
+    assert "It is never filled up" in page
+
+
+def test_old_reports_without_the_new_parts_are_drawn(report: EvaluationReport) -> None:
+    tree = json.loads(report.to_json())
+    for key in ("slice_tests", "calibrators", "defer"):
+        del tree[key]
+    for key in ("sizes", "slices", "fitted_groups"):
+        del tree["conformal"][key]
+    old = EvaluationReport.from_json(json.dumps(tree))
+    page = render_html(old)
+    assert Outline(page).open == []
+    assert "By size of the set" not in page
+    assert [found.tone for found in findings(old)] == ["good", "good", "good", "good"]
 
 
 def test_verdict_follows_the_intervals(report: EvaluationReport) -> None:

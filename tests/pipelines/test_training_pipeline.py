@@ -68,7 +68,7 @@ print("OUTPUTS " + json.dumps(outputs))
     )
     line = next(line for line in done.stdout.splitlines() if line.startswith("OUTPUTS "))
     outputs = json.loads(line.removeprefix("OUTPUTS "))
-    assert len(outputs) == 23
+    assert len(outputs) == 26
     allowed = ("materializers.", "zenml.materializers.built_in_materializer.")
     wrong = {name: path for name, path in outputs.items() if not path.startswith(allowed)}
     assert not wrong

@@ -80,7 +80,7 @@ def make_version(
     with_scores: bool = True,
 ) -> Made:
     scores = make_scores(strength, start)
-    report = make_report(strength=strength)
+    report = make_report(strength=strength, test=TestSet(make_table(240, start=start)))
     bundle = sealed_bundle(folder, report)
     version = register_bundle(
         bundle.path,

@@ -47,7 +47,10 @@ def test_first_promotion_then_a_better_one_then_rollback(registry: Registry, mak
     done = promote(**WHO, settings=LENIENT, registry=registry)
     assert (done.version, done.replaced) == ("2", "1")
     assert done.verdict is not None
-    assert "over 40 groups" in done.verdict.checks[-1].detail
+    assert "over 40 groups" in done.verdict.checks[-2].detail
+    assert done.verdict.opening is not None
+    assert done.verdict.opening.place == 1
+    assert "this test set has judged 2 candidates, this one included" in done.verdict.notes
     assert aliases(registry) == {"candidate": "2", "champion": "2", "previous": "1"}
     tags = find_version(registry, "champion").tags
     assert tags["roadwork.gate"] == "passed"
@@ -75,11 +78,92 @@ def test_a_worse_candidate_is_refused_and_the_refusal_is_kept(
     make("first", 2.6)
     promote(**WHO, settings=LENIENT, registry=registry)
     make("second", 0.8)
-    with pytest.raises(GateFailed, match="not worse than the champion: MCC"):
+    with pytest.raises(GateFailed, match="better than the champion: Matthews"):
         promote(**WHO, settings=LENIENT, registry=registry)
     assert aliases(registry) == {"candidate": "2", "champion": "1"}
     assert [entry.action for entry in check_ledger(registry)] == ["promote", "refuse"]
     assert find_version(registry, "candidate").tags["roadwork.gate"] == "failed"
+
+
+def test_a_test_set_remembers_how_often_it_was_opened(registry: Registry, make: Make) -> None:
+    make("first", 2.0)
+    promote(**WHO, settings=LENIENT, registry=registry)
+    make("second", 0.8)
+    before = registry.ledger.read_bytes()
+    for _ in range(2):  # looking changes nothing
+        verdict = judge(registry, settings=LENIENT)
+        assert verdict.opening is not None
+        assert (verdict.opening.place, verdict.opening.level) == (1, 0.025)
+    assert registry.ledger.read_bytes() == before
+    for _ in range(2):  # the same comparison again is no new one
+        with pytest.raises(GateFailed):
+            promote(**WHO, settings=LENIENT, registry=registry)
+    third = make("third", 2.6)
+    done = promote(**WHO, settings=LENIENT, registry=registry)
+    assert done.verdict is not None and done.verdict.opening is not None
+    assert done.verdict.opening.place == 2
+    assert done.verdict.opening.level == pytest.approx(0.05 / 6)
+    assert done.verdict.test_hash == third.report.provenance.test_hash
+    assert "this test set has judged 3 candidates, this one included" in done.verdict.notes
+    elsewhere = make("fourth", 2.6, start=300_000)
+    apart = judge(registry, settings=LENIENT)
+    assert apart.test_hash == elsewhere.report.provenance.test_hash
+    assert apart.opening is None
+    assert "this test set has judged 1 candidate, this one included" in apart.notes
+
+
+def test_a_candidate_that_saw_its_test_set_is_refused(
+    registry: Registry, tmp_path: Path, make: Make
+) -> None:
+    from roadwork.data.exposure import Exposure, IdSet, Use
+
+    made = make("first")
+    ids = IdSet.of(made.scores.sample_ids[:4], made.scores.sample_ids[:0])
+    exposure = Exposure({Use.SELECT: ids}).to_bytes()
+    leaky = make_bundle(
+        tmp_path / "leaky",
+        {"metrics.json": made.report.metrics_json(), "exposure.bin": exposure},
+    )
+    register_bundle(
+        leaky.path,
+        made.report,
+        make_settings(),
+        run_name="leaky",
+        data_hash="d",
+        scores=made.scores,
+        registry=registry,
+    )
+    with pytest.raises(GateFailed, match=r"never saw.* 4 of its images and 0 .*\(use: select\)"):
+        promote(**WHO, settings=LENIENT, accept_unpaired=True, registry=registry)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"probabilities": lambda s: s.probabilities**2}, "give another Brier"),
+        ({"groups": lambda s: s.groups[::-1]}, "are of other images than the report"),
+    ],
+)
+def test_scores_that_do_not_lead_to_the_report_are_refused(
+    registry: Registry, make: Make, change: dict[str, Callable[..., object]], words: str
+) -> None:
+    from dataclasses import replace
+
+    made = make("first", with_scores=False)
+    changed = replace(made.scores, **{key: of(made.scores) for key, of in change.items()})
+    register_bundle(
+        made.bundle.path,
+        made.report,
+        make_settings(),
+        run_name="changed",
+        data_hash="d",
+        scores=changed,
+        registry=registry,
+    )
+    verdict = judge(registry, settings=LENIENT)
+    failed = {check.name: check.detail for check in verdict.checks if not check.passed}
+    assert list(failed) == ["never saw the test set"]
+    assert words in failed["never saw the test set"]
 
 
 def test_promoting_the_champion_again_changes_nothing(registry: Registry, make: Make) -> None:
@@ -94,8 +178,10 @@ def test_unpaired_candidates_need_a_reason(registry: Registry, make: Make) -> No
     make("first")
     promote(**WHO, settings=LENIENT, registry=registry)
     make("second", with_scores=False)
-    with pytest.raises(GateFailed, match=r"has no test_scores.parquet in its run.*accept-unpaired"):
+    with pytest.raises(GateFailed, match=r"(?s)never saw.*parquet in its run.*accept-unpaired"):
         promote(**WHO, settings=LENIENT, registry=registry)
+    with pytest.raises(GateFailed, match=r"1 of 8 checks failed\n  never saw the test set"):
+        promote(**WHO, settings=LENIENT, accept_unpaired=True, registry=registry)
     make("third", start=300_000)
     with pytest.raises(GateFailed, match="tested on different images"):
         promote(**WHO, settings=LENIENT, registry=registry)
@@ -108,7 +194,7 @@ def test_thresholds_default_to_those_sealed_into_the_bundle(registry: Registry, 
     made = make("first")
     assert made.bundle.settings["promote"]["min_auroc"] == 0.5
     verdict = judge(registry)
-    assert verdict.checks[2].name == "AUROC above chance"
+    assert verdict.checks[3].name == "AUROC above chance"
     strict = judge(registry, settings=PromoteSettings(min_auroc=0.99))
     assert "AUROC above 0.99" in [check.name for check in strict.checks if not check.passed]
 
@@ -135,9 +221,10 @@ def test_evidence_of_another_version_is_refused(registry: Registry, make: Make) 
     make("second")
     with pytest.raises(RegistryError, match="the evidence speaks of version 1"):
         promote("2", **WHO, evidence=evidence, registry=registry)
-    assert (
-        promote("1", **WHO, evidence=evidence, settings=LENIENT, registry=registry).version == "1"
-    )
+    with pytest.raises(RegistryError, match="collected for other settings"):
+        promote("1", **WHO, evidence=evidence, settings=LENIENT, registry=registry)
+    evidence = collect_evidence(registry, "1", LENIENT)
+    assert promote("1", **WHO, evidence=evidence, registry=registry).version == "1"
 
 
 @pytest.mark.parametrize("words", [{"actor": " ", "reason": "x"}, {"actor": "x", "reason": ""}])

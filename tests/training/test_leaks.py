@@ -19,6 +19,8 @@ from roadwork.evaluation.final import evaluate
 from roadwork.evaluation.record import DataSummary
 from roadwork.models.classifier import Classifier
 from roadwork.models.inference import predict_logits
+from roadwork.risk_control import DeferPromise
+from roadwork.risk_control.fitted import fit_defer_threshold
 from roadwork.training.finetune import finetune
 from roadwork.training.pretrain import pretrain
 from tests.training.made_photos import small_backbone, small_settings
@@ -143,3 +145,31 @@ def test_the_untouched_test_set_is_evaluated(sets: Splits, fitted: Fitted) -> No
     np.testing.assert_array_equal(scores.probabilities, expected)
     assert scores.labels.tolist() == sets.test.labels.tolist()
     assert report.exposure["conformalise"] == {"samples": 12, "groups": 3}
+
+
+def test_a_defer_threshold_is_judged_where_nothing_has_seen_the_test_set(
+    sets: Splits, fitted: Fitted
+) -> None:
+    classifier, _, calibrator, _ = fitted
+    reference, tested = (
+        calibrator.model.transform(predict_logits(classifier, part, SETTINGS.data))
+        for part in (sets.calibrate, sets.conformal)
+    )
+    threshold = fit_defer_threshold(
+        classifier,
+        calibrator,
+        sets.calibrate,
+        reference,
+        sets.conformal,
+        tested,
+        DeferPromise(max_error=0.1),
+    )
+    report, _ = evaluate(*fitted, sets.test, NOTHING, SETTINGS, defer=threshold)
+    assert report.defer is not None
+    assert report.defer.guarantee == threshold.model.guarantee
+    # Three groups certify nothing.
+    assert (report.defer.threshold, report.defer.accepted) == (None, 0.0)
+    seen = Exposure.of(Use.CONFORMALISE, TestSet(sets.test.table.slice(0, 1)))
+    exposed = replace(threshold, exposure=seen)
+    with pytest.raises(LeakageError, match=r"defer threshold.* 1 samples .*drive-14"):
+        evaluate(*fitted, sets.test, NOTHING, SETTINGS, defer=exposed)
